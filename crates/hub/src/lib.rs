@@ -1,0 +1,1 @@
+//! The pure core of Plainwire: tails, feeds, commands and rules. Takes `now`, returns what to do.

@@ -1,0 +1,196 @@
+//! The trait behind which messages, state and idempotency keys are stored and ordered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use plainwire_protocol::{ChannelName, EventName, Json, Message, Millis, Offset, Position};
+use thiserror::Error;
+
+/// A store of channels, each an ordered log of messages, perhaps with a state, and with the outcomes of keyed requests.
+///
+/// Every engine passes the same suite ([`crate::suite`]); what they promise differs only in durability and reach.
+pub trait Log: Send + Sync + 'static {
+    /// Appends messages to a channel, sets its state and records the outcome of a key: all of it, or nothing.
+    ///
+    /// The append takes its place in the order before this function returns: two calls, one after the other, are
+    /// ordered so, and may be under way together. The future resolves once the append is durable as its policy says
+    /// and the [`Sink`] has been told; it need not be polled for that to happen.
+    fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>>;
+
+    /// Reads messages after `after`, oldest first: at most `limit`, and at most `max_bytes` of data, but at least one if
+    /// there is one. Sees everything whose append has resolved.
+    fn read(
+        &self,
+        channel: &ChannelName,
+        after: Offset,
+        limit: usize,
+        max_bytes: usize,
+    ) -> BoxFuture<'static, Result<Page, LogError>>;
+
+    /// Where a channel stands. A channel that nobody wrote to stands at offset 0 of an epoch that is already its own.
+    fn head(&self, channel: &ChannelName, policy: &Arc<Policy>)
+    -> BoxFuture<'static, Result<Head, LogError>>;
+
+    /// The recorded outcome of a key on a channel, unless its window has passed.
+    fn outcome(
+        &self,
+        channel: &ChannelName,
+        key: &str,
+    ) -> BoxFuture<'static, Result<Option<Outcome>, LogError>>;
+
+    /// Registers who is told of every commit, in order, before the appends resolve. Called once, before the first append.
+    fn subscribe(&self, sink: Arc<dyn Sink>);
+
+    /// Whether appends can succeed now; if not, why. Asks the store itself.
+    fn health(&self) -> BoxFuture<'static, Result<(), LogError>>;
+
+    /// Finishes the appends under way, refuses further ones, and marks the store as closed in order.
+    fn close(&self) -> BoxFuture<'static, Result<(), LogError>>;
+}
+
+/// Is told of commits.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes commits in order: for each channel, offsets follow one another without a gap. Must not block.
+    fn committed(&self, commits: Vec<Commit>);
+}
+
+/// How one channel is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// What a resolved append has survived.
+    pub durability: Durability,
+    /// Most messages kept; older ones are trimmed.
+    pub max_count: u64,
+    /// Most bytes of messages kept.
+    pub max_bytes: u64,
+    /// Longest time a message is kept.
+    pub max_age: Option<Duration>,
+    /// How long the outcome of a key is kept.
+    pub key_window: Duration,
+}
+
+/// What an append has survived once it has resolved. Weaker choices are faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Nothing: the server's end may lose it.
+    Memory,
+    /// The end of the process, but not of the machine: handed to the operating system.
+    Write,
+    /// The end of the machine: synced to the device.
+    Fsync,
+}
+
+/// A request to append.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Where to.
+    pub channel: ChannelName,
+    /// How the channel is kept.
+    pub policy: Arc<Policy>,
+    /// Where the channel must stand for this to be applied; else [`AppendError::Conflict`].
+    pub expect: Option<Position>,
+    /// When: the messages' time, the beginning of the key's window, and the clock for retention by age.
+    pub now: Millis,
+    /// What. Usually one message.
+    pub messages: Vec<NewMessage>,
+    /// The channel's state after the last of the messages.
+    pub state: Option<Json>,
+    /// The key under which the request came.
+    pub key: Option<NewKey>,
+}
+
+/// A message that has no position yet.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Its kind, if the publisher said so.
+    pub event: Option<EventName>,
+    /// Its payload.
+    pub data: Json,
+    /// Who sent it, if known.
+    pub from: Option<Arc<str>>,
+}
+
+/// An idempotency key to record. Its [`Outcome`] gets the position of the append's last message.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// The key, as the client sent it. Keys of different channels never meet.
+    pub key: Arc<str>,
+    /// A digest of the request that came with it.
+    pub fingerprint: [u8; 16],
+}
+
+/// What a keyed request led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The digest of the request that came with the key first.
+    pub fingerprint: [u8; 16],
+    /// Where its last message is.
+    pub position: Position,
+    /// The state that it led to, if it set one.
+    pub state: Option<Json>,
+}
+
+/// A resolved append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Where its last message is.
+    pub position: Position,
+}
+
+/// An append as others are told of it.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The messages, with their positions, in order.
+    pub messages: Vec<Arc<Message>>,
+    /// The state after them, if it was set.
+    pub state: Option<Json>,
+    /// The oldest message still kept has the offset after this one.
+    pub trimmed: Offset,
+}
+
+/// Where a channel stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The newest message.
+    pub position: Position,
+    /// The oldest message still kept has the offset after this one.
+    pub trimmed: Offset,
+    /// The state, and the position of the message that set it.
+    pub state: Option<(Position, Json)>,
+}
+
+/// A stretch of messages, oldest first.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The messages. If the first does not directly follow the offset asked for, those between are trimmed.
+    pub messages: Vec<Arc<Message>>,
+    /// The channel's newest message when the page was read.
+    pub position: Position,
+    /// The oldest message still kept has the offset after this one.
+    pub trimmed: Offset,
+}
+
+/// Why an append was not applied. In each case nothing was changed and nobody was told.
+#[derive(Clone, Debug, Error)]
+pub enum AppendError {
+    /// The channel does not stand where [`Append::expect`] says.
+    #[error("the channel stands at {0}")]
+    Conflict(Position),
+    /// The key is recorded or under way already.
+    #[error("the key was used before")]
+    KeyUsed(Outcome),
+    /// Too much is waiting to be appended.
+    #[error("too many appends are waiting")]
+    Busy,
+    /// The store cannot take it now: a full disk, a lost connection. It may later.
+    #[error(transparent)]
+    Unavailable(#[from] LogError),
+}
+
+/// The store failed.
+#[derive(Clone, Debug, Error)]
+#[error("{0}")]
+pub struct LogError(pub Arc<str>);

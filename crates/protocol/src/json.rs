@@ -1,0 +1,140 @@
+//! JSON texts, kept as the bytes they came in.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+/// Deepest nesting taken. Deeper texts break other people's parsers.
+pub const MAX_JSON_DEPTH: usize = 64;
+
+/// A valid JSON text (RFC 8259) in UTF-8 without white space between its tokens, and so without a line break.
+///
+/// The text is kept, not a parsed value: numbers of any size and the order of members come out as they went in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Json(Bytes);
+
+/// Why bytes are no [`Json`].
+#[derive(Debug, Error)]
+pub enum JsonError {
+    /// Not JSON.
+    #[error("not valid JSON: {0}")]
+    Syntax(#[from] serde_json::Error),
+    /// Nested more than [`MAX_JSON_DEPTH`] levels.
+    #[error("JSON nested deeper than {MAX_JSON_DEPTH} levels")]
+    TooDeep,
+}
+
+impl Json {
+    /// Checks a text and takes out the white space between its tokens.
+    pub fn parse(text: &[u8]) -> Result<Json, JsonError> {
+        serde_json::from_slice::<&RawValue>(text)?;
+        compact(text).map(Json)
+    }
+
+    /// Takes bytes that a `Json` once was, from a store that guards them by checksums.
+    pub fn from_trusted(bytes: Bytes) -> Json {
+        debug_assert!(serde_json::from_slice::<&RawValue>(&bytes).is_ok());
+        Json(bytes)
+    }
+
+    /// Writes a value.
+    ///
+    /// # Panics
+    /// If the value's `Serialize` fails or has a map whose keys are not strings.
+    pub fn of<T: serde::Serialize + ?Sized>(value: &T) -> Json {
+        Json(serde_json::to_vec(value).expect("a value that can be written as JSON").into())
+    }
+
+    /// Reads the text into a value.
+    pub fn to<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.0)
+    }
+
+    /// The text's bytes.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("JSON is UTF-8 by construction")
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl serde::Serialize for Json {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_slice(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+/// `text` must be valid JSON.
+fn compact(text: &[u8]) -> Result<Bytes, JsonError> {
+    let mut out = Vec::with_capacity(text.len());
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for &byte in text {
+        if in_string {
+            out.push(byte);
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            continue;
+        }
+        match byte {
+            b' ' | b'\n' | b'\r' | b'\t' => continue,
+            b'"' => in_string = true,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        if depth > MAX_JSON_DEPTH {
+            return Err(JsonError::TooDeep);
+        }
+        out.push(byte);
+    }
+    Ok(out.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_kept_and_compacted() {
+        for (text, compact) in [
+            (
+                "{ \"b\" : 1,\r\n\t\"a\" : [ 1e400 , 12345678901234567890123 ] }",
+                r#"{"b":1,"a":[1e400,12345678901234567890123]}"#,
+            ),
+            (r#" "a b\" c\\" "#, r#""a b\" c\\""#),
+            ("1", "1"),
+            (" null\n", "null"),
+        ] {
+            assert_eq!(Json::parse(text.as_bytes()).unwrap().as_str(), compact);
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for bad in ["", " ", "{", "{a:1}", "[1,]", "1 2", "\"\n\"", "NaN", "\u{feff}1", "01", "'a'"] {
+            assert!(Json::parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert!(Json::parse(b"\"\xff\"").is_err());
+        let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(Json::parse(nested(MAX_JSON_DEPTH).as_bytes()).is_ok());
+        assert!(matches!(Json::parse(nested(MAX_JSON_DEPTH + 1).as_bytes()), Err(JsonError::TooDeep)));
+    }
+}

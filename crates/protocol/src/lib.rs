@@ -1,0 +1,23 @@
+//! The words of Plainwire as types, and their bytes on the wire. No I/O, no clock, no runtime.
+//!
+//! A value of one of these types is valid by construction: text is parsed into [`ChannelName`],
+//! [`Cursor`], [`EventName`] or [`Json`] once, at the edge, and never validated again.
+
+mod cursor;
+mod envelope;
+mod json;
+mod message;
+mod name;
+pub mod ndjson;
+mod position;
+mod problem;
+pub mod sse;
+pub mod websocket;
+
+pub use cursor::{Cursor, CursorError, MAX_CURSOR_BYTES};
+pub use envelope::{Control, ControlEvent, ResetReason, control_json, envelope_json};
+pub use json::{Json, JsonError, MAX_JSON_DEPTH};
+pub use message::{EventName, EventNameError, MAX_EVENT_NAME_BYTES, Message, Millis};
+pub use name::{ChannelName, MAX_NAME_BYTES, MAX_SEGMENTS, NameError, Pattern, PatternError, Target};
+pub use position::{Epoch, Offset, Position};
+pub use problem::Problem;

@@ -1,0 +1,337 @@
+//! Channel names, the patterns that match them, and the request targets that name them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use thiserror::Error;
+
+/// Longest channel name, in bytes after percent-decoding: fits a file name, a key and a log line.
+pub const MAX_NAME_BYTES: usize = 255;
+/// Most segments of a channel name.
+pub const MAX_SEGMENTS: usize = 16;
+
+/// What must be escaped when a name is written into a URL's path (RFC 3986 §3.3), beyond what names exclude.
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b'%')
+    .add(b'^')
+    .add(b'|')
+    .add(b'[')
+    .add(b']');
+
+/// A channel's name: segments joined by `/`, as in `chat/general`. Its URL is `/chat/general`.
+///
+/// Holds by construction: 1 to [`MAX_NAME_BYTES`] bytes of UTF-8; 1 to [`MAX_SEGMENTS`] segments, none of them empty,
+/// `.` or `..`; no white space or control character; none of `:` (commands), `*` (patterns), `?`, `#`, `\`; and no
+/// segment that begins with `@` (system channels) and no first segment `_` (the server's own routes).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelName(Arc<str>);
+
+/// Why a text names no channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// Nothing where a name was due.
+    #[error("the channel name is empty")]
+    Empty,
+    /// More than [`MAX_NAME_BYTES`].
+    #[error("the channel name is longer than {MAX_NAME_BYTES} bytes")]
+    TooLong,
+    /// More than [`MAX_SEGMENTS`].
+    #[error("the channel name has more than {MAX_SEGMENTS} segments")]
+    TooManySegments,
+    /// Two slashes in a row, or one at an end.
+    #[error("the channel name has an empty segment")]
+    EmptySegment,
+    /// `.` or `..`, which clients and proxies resolve away.
+    #[error("a segment of the channel name is '.' or '..'")]
+    DotSegment,
+    /// A character that names may not have.
+    #[error("the channel name has a character that is not allowed: {0:?}")]
+    Character(char),
+    /// `%` without two hexadecimal digits, an escaped `/`, or bytes that are not UTF-8.
+    #[error("the path is not valid percent-encoded UTF-8")]
+    Encoding,
+    /// A segment that begins with `@`, or a first segment `_`.
+    #[error(
+        "the channel name has a reserved segment: segments that begin with '@' and paths under '/_/' belong to the server"
+    )]
+    Reserved,
+}
+
+impl ChannelName {
+    /// Parses a name as written in a configuration or in JSON: not percent-encoded, no leading slash.
+    pub fn parse(text: &str) -> Result<ChannelName, NameError> {
+        check(text, |_| false)?;
+        let reserved = text.split('/').enumerate().any(|(i, s)| s.starts_with('@') || i == 0 && s == "_");
+        if reserved {
+            return Err(NameError::Reserved);
+        }
+        Ok(ChannelName(text.into()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name's path, `/` and percent-encoded segments.
+    pub fn to_path(&self) -> String {
+        format!("/{}", utf8_percent_encode(&self.0, PATH))
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl serde::Serialize for ChannelName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// What the path of a request names: a channel, and perhaps a command on it (AIP-136's `:name`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The command, without its colon.
+    pub command: Option<String>,
+}
+
+impl Target {
+    /// Parses a request's path: `/chat/general`, `/counter:increment`. Percent-decoding happens here and only here.
+    pub fn parse(path: &str) -> Result<Target, NameError> {
+        let path = path.strip_prefix('/').ok_or(NameError::Empty)?;
+        let decoded = decode(path)?;
+        let (name, command) = match decoded.split_once(':') {
+            Some((name, command)) => (name, Some(command)),
+            None => (decoded.as_str(), None),
+        };
+        if let Some(command) = command {
+            if let Some(char) =
+                command.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-' | '.'))
+            {
+                return Err(NameError::Character(char));
+            }
+            if command.is_empty() {
+                return Err(NameError::Empty);
+            }
+        }
+        Ok(Target { channel: ChannelName::parse(name)?, command: command.map(str::to_owned) })
+    }
+}
+
+/// Names of channels, with wildcards: `*` is one whole segment, `**` at the end is one or more.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Pattern(Arc<str>);
+
+/// Why a text is no pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PatternError {
+    /// It would not be a name even without its wildcards.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// `*` beside other characters in a segment, or `**` before the end.
+    #[error("'*' stands for one whole segment, and '**' for all that remain, at the end only")]
+    Wildcard,
+}
+
+impl Pattern {
+    /// Parses a pattern as written in a configuration.
+    pub fn parse(text: &str) -> Result<Pattern, PatternError> {
+        check(text, |c| c == '*')?;
+        let count = text.split('/').count();
+        for (i, segment) in text.split('/').enumerate() {
+            if segment.starts_with('@') || i == 0 && segment == "_" {
+                return Err(NameError::Reserved.into());
+            }
+            let literal = !segment.contains('*');
+            if !(literal || segment == "*" || segment == "**" && i + 1 == count) {
+                return Err(PatternError::Wildcard);
+            }
+        }
+        Ok(Pattern(text.into()))
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `name` is one of the names meant.
+    pub fn matches(&self, name: &ChannelName) -> bool {
+        let (mut pattern, mut segments) = (self.0.split('/'), name.as_str().split('/'));
+        loop {
+            match (pattern.next(), segments.next()) {
+                (None, None) => return true,
+                (Some("**"), Some(_)) => return true,
+                (Some("*"), Some(_)) => {}
+                (Some(p), Some(s)) if p == s => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Orders patterns by how much they leave open, so that the first that matches is the most specific one:
+    /// literal before `*` before `**`, segment by segment from the left.
+    pub fn specificity(&self) -> impl Ord + use<> {
+        let rank = |s: &str| match s {
+            "**" => 2u8,
+            "*" => 1,
+            _ => 0,
+        };
+        self.0.split('/').map(rank).collect::<Vec<_>>()
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// The checks that names and patterns share.
+fn check(text: &str, also: impl Fn(char) -> bool) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > MAX_NAME_BYTES {
+        return Err(NameError::TooLong);
+    }
+    let bad = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | '*' | '?' | '#' | '\\');
+    if let Some(char) = text.chars().find(|&c| bad(c) && !also(c)) {
+        return Err(NameError::Character(char));
+    }
+    let mut count = 0;
+    for segment in text.split('/') {
+        count += 1;
+        match segment {
+            "" => return Err(NameError::EmptySegment),
+            "." | ".." => return Err(NameError::DotSegment),
+            _ => {}
+        }
+    }
+    if count > MAX_SEGMENTS { Err(NameError::TooManySegments) } else { Ok(()) }
+}
+
+fn decode(path: &str) -> Result<String, NameError> {
+    let bytes = path.as_bytes();
+    for (i, _) in path.match_indices('%') {
+        match bytes.get(i + 1..i + 3) {
+            Some([b'2', b'f' | b'F']) => return Err(NameError::Encoding),
+            Some(hex) if hex.iter().all(u8::is_ascii_hexdigit) => {}
+            _ => return Err(NameError::Encoding),
+        }
+    }
+    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| NameError::Encoding)?;
+    Ok(decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_names() {
+        for good in ["counter", "chat/general", "log/a.b", "a-b_c~d", "überall", "user/42/inbox", "chat/_"] {
+            let name = ChannelName::parse(good).unwrap();
+            assert_eq!(Target::parse(&name.to_path()).unwrap().channel, name, "{good}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_not() {
+        use NameError::*;
+        let long = "a".repeat(256);
+        let deep = vec!["a"; 17].join("/");
+        for (bad, why) in [
+            ("", Empty),
+            (long.as_str(), TooLong),
+            (deep.as_str(), TooManySegments),
+            ("a//b", EmptySegment),
+            ("/a", EmptySegment),
+            ("a/", EmptySegment),
+            ("a/../b", DotSegment),
+            ("..", DotSegment),
+            (".", DotSegment),
+            ("a b", Character(' ')),
+            ("a\nb", Character('\n')),
+            ("a\u{85}b", Character('\u{85}')),
+            ("a\0", Character('\0')),
+            ("a\\b", Character('\\')),
+            ("a:b", Character(':')),
+            ("chat/*", Character('*')),
+            ("@x", Reserved),
+            ("chat/@presence", Reserved),
+            ("_/x", Reserved),
+            ("_", Reserved),
+        ] {
+            assert_eq!(ChannelName::parse(bad), Err(why), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn targets() {
+        use NameError::*;
+        let target = Target::parse("/counter:increment").unwrap();
+        assert_eq!((target.channel.as_str(), target.command.as_deref()), ("counter", Some("increment")));
+        assert_eq!(Target::parse("/a%C3%BC").unwrap().channel.as_str(), "aü");
+        for (bad, why) in [
+            ("", Empty),
+            ("/", Empty),
+            ("/a%", Encoding),
+            ("/a%4", Encoding),
+            ("/a%zz", Encoding),
+            ("/a%ff", Encoding),
+            ("/a%2Fb", Encoding),
+            ("/a%00b", Character('\0')),
+            ("/a%0ab", Character('\n')),
+            ("/%2e%2e/a", DotSegment),
+            ("/counter:", Empty),
+            ("/:increment", Empty),
+            ("/counter:a:b", Character(':')),
+            ("/counter:a/b", Character('/')),
+            ("/%40presence", Reserved),
+        ] {
+            assert_eq!(Target::parse(bad), Err(why), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        let matches = |p: &str, n: &str| Pattern::parse(p).unwrap().matches(&ChannelName::parse(n).unwrap());
+        assert!(matches("counter", "counter") && !matches("counter", "counters"));
+        assert!(matches("chat/*", "chat/a") && !matches("chat/*", "chat") && !matches("chat/*", "chat/a/b"));
+        assert!(matches("log/**", "log/a/b") && matches("log/**", "log/a") && !matches("log/**", "log"));
+        assert!(matches("user/*/inbox", "user/7/inbox") && !matches("user/*/inbox", "user/7/outbox"));
+        assert!(matches("**", "a/b/c"));
+        for bad in ["a*", "**/a", "a/*b"] {
+            assert_eq!(Pattern::parse(bad), Err(PatternError::Wildcard), "{bad}");
+        }
+        let mut sorted = ["**", "chat/*", "chat/general", "chat/**"].map(|p| Pattern::parse(p).unwrap());
+        sorted.sort_by_key(Pattern::specificity);
+        assert_eq!(sorted.each_ref().map(Pattern::as_str), ["chat/general", "chat/*", "chat/**", "**"]);
+    }
+}
