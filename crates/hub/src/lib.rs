@@ -1,1 +1,17 @@
-//! The pure core of Plainwire: tails, feeds, commands and rules. Takes `now`, returns what to do.
+//! The pure core of Plainwire: tails, feeds, commands and rules. No clock, no socket, no runtime.
+//!
+//! The server's shell asks and is told what to do: a [`Feed`] what to deliver next from a [`Tail`] or which page to read, a
+//! [`machine::Machine`] what a command makes of a state, a [`Writer`] what that state is while commits are under way.
+
+mod entry;
+mod feed;
+pub mod machine;
+mod tail;
+#[cfg(test)]
+mod testing;
+mod writer;
+
+pub use entry::{DEFLATE_MIN_BYTES, Entry, Wire, message_bytes};
+pub use feed::{Budget, Feed, Item, Start, Step, View};
+pub use tail::{Lookup, Tail, TailLimits};
+pub use writer::{Link, Writer};
