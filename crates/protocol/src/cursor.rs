@@ -9,11 +9,20 @@ use crate::Position;
 /// Longest cursor text taken, in bytes: enough for the most channels that one connection may watch.
 pub const MAX_CURSOR_BYTES: usize = 4096;
 
-/// Where a client stands, in one channel or in several: positions in request order, joined by `~`.
-///
-/// `0` in place of a position means the oldest message that is still kept.
+/// Where a client stands, in one channel or in several: points in request order, joined by `~`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor(Vec<Option<Position>>);
+pub struct Cursor(Vec<Point>);
+
+/// Where a client stands in one channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Everything up to this position was received.
+    After(Position),
+    /// `0`: nothing was received, and everything that is kept is wanted.
+    Oldest,
+    /// `*`: nothing was received, and what is from now on is wanted; a state as a snapshot.
+    Now,
+}
 
 /// Why a text is no cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -34,34 +43,36 @@ impl Cursor {
         if text.len() > MAX_CURSOR_BYTES {
             return Err(CursorError::TooLong);
         }
-        let part = |part: &str| match part {
-            "0" => Ok(None),
-            _ => part.parse().map(Some).map_err(|()| CursorError::Malformed),
+        let point = |text: &str| match text {
+            "0" => Ok(Point::Oldest),
+            "*" => Ok(Point::Now),
+            _ => text.parse().map(Point::After).map_err(|()| CursorError::Malformed),
         };
-        text.split('~').map(part).collect::<Result<_, _>>().map(Cursor)
+        text.split('~').map(point).collect::<Result<_, _>>().map(Cursor)
     }
 
-    /// The positions, in request order; `None` for the oldest message kept.
-    pub fn positions(&self) -> &[Option<Position>] {
+    /// The points, in request order.
+    pub fn points(&self) -> &[Point] {
         &self.0
     }
 }
 
-impl FromIterator<Position> for Cursor {
-    fn from_iter<I: IntoIterator<Item = Position>>(positions: I) -> Cursor {
-        Cursor(positions.into_iter().map(Some).collect())
+impl FromIterator<Point> for Cursor {
+    fn from_iter<I: IntoIterator<Item = Point>>(points: I) -> Cursor {
+        Cursor(points.into_iter().collect())
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, position) in self.0.iter().enumerate() {
+        for (i, point) in self.0.iter().enumerate() {
             if i > 0 {
                 f.write_str("~")?;
             }
-            match position {
-                Some(position) => position.fmt(f)?,
-                None => f.write_str("0")?,
+            match point {
+                Point::After(position) => position.fmt(f)?,
+                Point::Oldest => f.write_str("0")?,
+                Point::Now => f.write_str("*")?,
             }
         }
         Ok(())
@@ -74,7 +85,7 @@ mod tests {
 
     #[test]
     fn cursors_survive_their_text() {
-        for text in ["0", "0123456789.7", "0123456789.7~0~abcdefghjk.0"] {
+        for text in ["0", "0123456789.7", "0123456789.7~0~*~abcdefghjk.0"] {
             assert_eq!(Cursor::parse(text).unwrap().to_string(), text);
         }
     }

@@ -14,7 +14,7 @@ mod problem;
 pub mod sse;
 pub mod websocket;
 
-pub use cursor::{Cursor, CursorError, MAX_CURSOR_BYTES};
+pub use cursor::{Cursor, CursorError, MAX_CURSOR_BYTES, Point};
 pub use envelope::{Control, ControlEvent, ResetReason, control_json, envelope_json};
 pub use json::{Json, JsonError, MAX_JSON_DEPTH};
 pub use message::{EventName, EventNameError, MAX_EVENT_NAME_BYTES, Message, Millis};
