@@ -1,1 +1,23 @@
 //! The WebSocket protocol (RFC 6455) with permessage-deflate (RFC 7692), without I/O.
+//!
+//! Bytes go in and out; masks and keys are arguments. [`accept_upgrade`] and [`accept_connect`] answer a handshake,
+//! a [`Decoder`] turns what the peer sends into [`Incoming`], and [`encode`] makes frames.
+
+mod close;
+mod decoder;
+mod deflate;
+mod encode;
+mod frame;
+mod inflate;
+mod mask;
+mod message;
+mod utf8;
+
+pub use close::{CloseCode, Fault, MAX_CLOSE_REASON};
+pub use decoder::{DEFAULT_MAX_MESSAGE, Decoder, Incoming, Limits, Role};
+pub use deflate::{Deflater, compress_once};
+pub use encode::{encode, encode_close, encode_deflated};
+pub use frame::{Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
+pub use inflate::Inflater;
+pub use mask::{Mask, apply_mask};
+pub use utf8::Utf8Bytes;
