@@ -92,7 +92,7 @@ pub struct Append {
     pub expect: Option<Position>,
     /// When: the messages' time, the beginning of the key's window, and the clock for retention by age.
     pub now: Millis,
-    /// What. Usually one message.
+    /// What. Usually one message; none is fine, then the position stays and only state and key are set.
     pub messages: Vec<NewMessage>,
     /// The channel's state after the last of the messages.
     pub state: Option<Json>,
@@ -109,6 +109,13 @@ pub struct NewMessage {
     pub data: Json,
     /// Who sent it, if known.
     pub from: Option<Arc<str>>,
+}
+
+impl NewMessage {
+    /// The message that this one becomes when it gets its place.
+    pub fn at(self, channel: ChannelName, position: Position, at: Millis) -> Message {
+        Message { channel, position, event: self.event, data: self.data, at, from: self.from }
+    }
 }
 
 /// An idempotency key to record. Its [`Outcome`] gets the position of the append's last message.
@@ -194,3 +201,10 @@ pub enum AppendError {
 #[derive(Clone, Debug, Error)]
 #[error("{0}")]
 pub struct LogError(pub Arc<str>);
+
+impl LogError {
+    /// A failure, in words for whoever runs the server: what failed, where, and what to do.
+    pub fn new(text: impl Into<Arc<str>>) -> LogError {
+        LogError(text.into())
+    }
+}

@@ -1,5 +1,16 @@
 //! Ordered, durable channel logs: the [`Log`] trait, its engines, and the suite they all pass.
+//!
+//! | engine | survives | order is made by |
+//! | --- | --- | --- |
+//! | [`memory`] | nothing | a lock |
+//! | [`disk`] | the process and the machine, as each channel's [`Durability`] says | one commit thread |
 
 mod api;
+mod clock;
+pub mod memory;
+mod retention;
+#[doc(hidden)]
+pub mod suite;
 
 pub use api::*;
+pub use clock::{Clock, system_clock};

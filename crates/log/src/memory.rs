@@ -1,0 +1,310 @@
+//! The engine that keeps everything in this process: for tests, and for channels that need not survive it.
+//!
+//! There is no thread: an append is applied by its caller under one lock, and every call also clears away a bounded
+//! number of messages and keys whose time is over, so nothing can pile up between calls.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use parking_lot::Mutex;
+use plainwire_protocol::{ChannelName, Epoch, Json, Message, Millis, Offset, Position};
+
+use crate::retention::{Kept, Weight, end_of, message_bytes};
+use crate::{
+    Append, AppendError, Appended, Clock, Commit, Head, Log, LogError, NewKey, Outcome, Page, Policy, Sink,
+    system_clock,
+};
+
+/// Most keys and most channels whose time is over that one call clears away. Several times what one call adds.
+const SWEPT_PER_CALL: usize = 8;
+
+/// Room for messages that a channel may keep though it is unused, so that trimming does not move memory each time.
+const SPARE_MESSAGES: usize = 64;
+
+/// An engine without a disk. What it promises ends with the process.
+pub struct MemoryLog {
+    seed: u64,
+    clock: Clock,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    channels: HashMap<ChannelName, Channel>,
+    keys: HashMap<(ChannelName, Arc<str>), Recorded>,
+    /// When keys expire, soonest first.
+    expiries: BTreeSet<(Millis, ChannelName, Arc<str>)>,
+    /// When the oldest message of a channel with a longest age is over, soonest first.
+    ages: BTreeSet<(Millis, ChannelName)>,
+    sink: Option<Arc<dyn Sink>>,
+    closed: bool,
+}
+
+struct Channel {
+    policy: Arc<Policy>,
+    kept: Kept,
+    /// As many as are kept, oldest first.
+    messages: VecDeque<(Weight, Arc<Message>)>,
+    state: Option<(Position, Json)>,
+    /// The entry in [`Inner::ages`], if there is one.
+    age_due: Option<Millis>,
+}
+
+struct Recorded {
+    outcome: Outcome,
+    expires: Millis,
+}
+
+impl MemoryLog {
+    /// An empty log. Epochs follow from `seed`, which should be random: cursors of another run must not fit this one.
+    pub fn new(seed: u64) -> MemoryLog {
+        MemoryLog::with_clock(seed, system_clock())
+    }
+
+    /// An empty log that is told the time by `clock`.
+    pub fn with_clock(seed: u64, clock: Clock) -> MemoryLog {
+        MemoryLog { seed, clock, inner: Mutex::default() }
+    }
+
+    fn epoch(&self, channel: &ChannelName) -> Epoch {
+        Epoch::derive(self.seed, 0, channel)
+    }
+
+    fn append_now(&self, append: Append) -> Result<Appended, AppendError> {
+        let epoch = self.epoch(&append.channel);
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Err(AppendError::Unavailable(closed()));
+        }
+        inner.sweep((self.clock)());
+        inner.append(append, epoch)
+    }
+
+    fn read_now(&self, channel: &ChannelName, after: Offset, limit: usize, max_bytes: usize) -> Page {
+        let mut inner = self.inner.lock();
+        inner.sweep((self.clock)());
+        inner.expire_channel(channel, (self.clock)());
+        let epoch = self.epoch(channel);
+        let Some(found) = inner.channels.get(channel) else {
+            let position = Position::new(epoch, Offset::ZERO);
+            return Page { messages: Vec::new(), position, trimmed: Offset::ZERO };
+        };
+        let skip = after.since(found.kept.trimmed) as usize;
+        let mut bytes = 0;
+        let messages =
+            found.messages.iter().skip(skip).take(limit).enumerate().take_while(|(i, (_, message))| {
+                bytes += message.data.as_bytes().len();
+                *i == 0 || bytes <= max_bytes
+            });
+        Page {
+            messages: messages.map(|(_, (_, message))| Arc::clone(message)).collect(),
+            position: Position::new(epoch, found.kept.head),
+            trimmed: found.kept.trimmed,
+        }
+    }
+
+    fn head_now(&self, channel: &ChannelName) -> Head {
+        let mut inner = self.inner.lock();
+        inner.expire_channel(channel, (self.clock)());
+        let epoch = self.epoch(channel);
+        match inner.channels.get(channel) {
+            None => Head { position: Position::new(epoch, Offset::ZERO), trimmed: Offset::ZERO, state: None },
+            Some(found) => Head {
+                position: Position::new(epoch, found.kept.head),
+                trimmed: found.kept.trimmed,
+                state: found.state.clone(),
+            },
+        }
+    }
+
+    fn outcome_now(&self, channel: &ChannelName, key: &str) -> Option<Outcome> {
+        let inner = self.inner.lock();
+        let recorded = inner.keys.get(&(channel.clone(), key.into()))?;
+        (recorded.expires > (self.clock)()).then(|| recorded.outcome.clone())
+    }
+}
+
+impl Log for MemoryLog {
+    fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
+        ready(self.append_now(append)).boxed()
+    }
+
+    fn read(
+        &self,
+        channel: &ChannelName,
+        after: Offset,
+        limit: usize,
+        max_bytes: usize,
+    ) -> BoxFuture<'static, Result<Page, LogError>> {
+        ready(Ok(self.read_now(channel, after, limit, max_bytes))).boxed()
+    }
+
+    fn head(
+        &self,
+        channel: &ChannelName,
+        _policy: &Arc<Policy>,
+    ) -> BoxFuture<'static, Result<Head, LogError>> {
+        ready(Ok(self.head_now(channel))).boxed()
+    }
+
+    fn outcome(
+        &self,
+        channel: &ChannelName,
+        key: &str,
+    ) -> BoxFuture<'static, Result<Option<Outcome>, LogError>> {
+        ready(Ok(self.outcome_now(channel, key))).boxed()
+    }
+
+    fn subscribe(&self, sink: Arc<dyn Sink>) {
+        self.inner.lock().sink = Some(sink);
+    }
+
+    fn health(&self) -> BoxFuture<'static, Result<(), LogError>> {
+        let closed = self.inner.lock().closed.then(closed);
+        ready(closed.map_or(Ok(()), Err)).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
+        self.inner.lock().closed = true;
+        ready(Ok(())).boxed()
+    }
+}
+
+impl Inner {
+    /// Checks everything before it changes anything.
+    fn append(&mut self, append: Append, epoch: Epoch) -> Result<Appended, AppendError> {
+        if let Some(key) = &append.key {
+            self.check_key(&append.channel, key, append.now)?;
+        }
+        let head = self.channels.get(&append.channel).map_or(Offset::ZERO, |c| c.kept.head);
+        let stands = Position::new(epoch, head);
+        if append.expect.is_some_and(|expected| expected != stands) {
+            return Err(AppendError::Conflict(stands));
+        }
+
+        let position = Position::new(epoch, head.plus(append.messages.len() as u64));
+        if let Some(key) = append.key {
+            let outcome = Outcome { fingerprint: key.fingerprint, position, state: append.state.clone() };
+            let expires = end_of(append.now, append.policy.key_window);
+            self.record(append.channel.clone(), key.key, Recorded { outcome, expires });
+        }
+        let channel = self
+            .channels
+            .entry(append.channel.clone())
+            .or_insert_with(|| Channel::new(Arc::clone(&append.policy)));
+        channel.policy = append.policy;
+        let messages = channel.push(&append.channel, epoch, append.messages, append.now);
+        if let Some(state) = &append.state {
+            channel.state = Some((position, state.clone()));
+        }
+        channel.trim(append.now);
+        let commit = Commit {
+            channel: append.channel.clone(),
+            messages,
+            state: append.state,
+            trimmed: channel.kept.trimmed,
+        };
+        self.schedule(&append.channel);
+        if let Some(sink) = &self.sink {
+            // Under the lock, which is what makes the order of commits the order of offsets.
+            sink.committed(vec![commit]);
+        }
+        Ok(Appended { position })
+    }
+
+    fn check_key(&self, channel: &ChannelName, key: &NewKey, now: Millis) -> Result<(), AppendError> {
+        match self.keys.get(&(channel.clone(), Arc::clone(&key.key))) {
+            Some(recorded) if recorded.expires > now => Err(AppendError::KeyUsed(recorded.outcome.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    fn record(&mut self, channel: ChannelName, key: Arc<str>, recorded: Recorded) {
+        let expires = recorded.expires;
+        let name = (channel.clone(), Arc::clone(&key));
+        if let Some(old) = self.keys.insert(name, recorded) {
+            self.expiries.remove(&(old.expires, channel.clone(), Arc::clone(&key)));
+        }
+        self.expiries.insert((expires, channel, key));
+    }
+
+    /// Clears away a bounded part of what is over.
+    fn sweep(&mut self, now: Millis) {
+        for _ in 0..SWEPT_PER_CALL {
+            let Some(due) = self.expiries.first().filter(|(due, ..)| *due <= now).cloned() else { break };
+            self.expiries.remove(&due);
+            self.keys.remove(&(due.1, due.2));
+        }
+        for _ in 0..SWEPT_PER_CALL {
+            let Some((_, channel)) = self.ages.first().filter(|(due, _)| *due <= now).cloned() else { break };
+            self.expire_channel(&channel, now);
+        }
+    }
+
+    /// Trims one channel by age.
+    fn expire_channel(&mut self, name: &ChannelName, now: Millis) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        if channel.age_due.is_some_and(|due| due <= now) {
+            channel.trim(now);
+            self.schedule(name);
+        }
+    }
+
+    /// Notes when the channel's oldest message will be over.
+    fn schedule(&mut self, name: &ChannelName) {
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        let oldest = channel.messages.front().map(|(weight, _)| weight.at);
+        let due = channel.policy.max_age.zip(oldest).map(|(age, at)| end_of(at, age));
+        if due == channel.age_due {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut channel.age_due, due) {
+            self.ages.remove(&(old, name.clone()));
+        }
+        self.ages.extend(due.map(|due| (due, name.clone())));
+    }
+}
+
+impl Channel {
+    fn new(policy: Arc<Policy>) -> Channel {
+        Channel { policy, kept: Kept::default(), messages: VecDeque::new(), state: None, age_due: None }
+    }
+
+    fn push(
+        &mut self,
+        name: &ChannelName,
+        epoch: Epoch,
+        messages: Vec<crate::NewMessage>,
+        at: Millis,
+    ) -> Vec<Arc<Message>> {
+        let mut pushed = Vec::with_capacity(messages.len());
+        for new in messages {
+            let weight = Weight { bytes: message_bytes(&new), at };
+            self.kept.push(weight);
+            let position = Position::new(epoch, self.kept.head);
+            let message = Arc::new(new.at(name.clone(), position, at));
+            self.messages.push_back((weight, Arc::clone(&message)));
+            pushed.push(message);
+        }
+        pushed
+    }
+
+    fn trim(&mut self, now: Millis) {
+        while let Some((oldest, _)) = self.messages.front() {
+            if !self.kept.oldest_is_over(&self.policy, *oldest, now) {
+                break;
+            }
+            self.kept.trim(*oldest);
+            self.messages.pop_front();
+        }
+        if self.messages.capacity() > SPARE_MESSAGES + 4 * self.messages.len() {
+            self.messages.shrink_to(2 * self.messages.len());
+        }
+    }
+}
+
+fn closed() -> LogError {
+    LogError::new("the log is closed")
+}
