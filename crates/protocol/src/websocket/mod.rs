@@ -7,10 +7,14 @@ mod close;
 mod decoder;
 mod deflate;
 mod encode;
+mod extension;
 mod frame;
+mod handshake;
 mod inflate;
 mod mask;
 mod message;
+mod negotiation;
+mod token;
 mod utf8;
 
 pub use close::{CloseCode, Fault, MAX_CLOSE_REASON};
@@ -18,6 +22,11 @@ pub use decoder::{DEFAULT_MAX_MESSAGE, Decoder, Incoming, Limits, Role};
 pub use deflate::{Deflater, compress_once};
 pub use encode::{encode, encode_close, encode_deflated};
 pub use frame::{Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, OpCode};
+pub use handshake::{
+    Accepted, ClientHandshake, Established, Refusal, ResponseError, SUBPROTOCOL, WEBSOCKET_VERSION,
+    accept_connect, accept_key, accept_upgrade, wants_websocket,
+};
 pub use inflate::Inflater;
 pub use mask::{Mask, apply_mask};
+pub use negotiation::{Agreed, DeflateConfig};
 pub use utf8::Utf8Bytes;

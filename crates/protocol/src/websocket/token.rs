@@ -1,0 +1,36 @@
+//! Tokens and lists in HTTP headers (RFC 9110 §5.6).
+
+use http::HeaderMap;
+use http::header::AsHeaderName;
+
+/// Whether `text` is a token (RFC 9110 §5.6.2).
+pub(super) fn is_token(text: &str) -> bool {
+    let symbol = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || symbol(byte))
+}
+
+/// Splits at `separator`, but not within a quoted string.
+pub(super) fn split_list(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    let mut escaped = false;
+    text.split(move |character| {
+        let escape = quoted && !escaped && character == '\\';
+        if character == '"' && !escaped {
+            quoted = !quoted;
+        }
+        escaped = escape;
+        character == separator && !quoted
+    })
+}
+
+/// The elements of a header that is a comma-separated list of tokens, over all its lines.
+/// Lines that are not ASCII have none.
+pub(super) fn list_of(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim_ascii)
+        .filter(|element| !element.is_empty())
+}
