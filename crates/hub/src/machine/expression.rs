@@ -1,0 +1,161 @@
+//! One CEL expression: parsed and checked once, evaluated over a [`Scope`].
+
+use std::sync::{Arc, LazyLock};
+
+use cel::common::ast::IdedExpr;
+use cel::common::types::CelBool;
+use cel::common::value::{CowVal, Val};
+use cel::context::VariableResolver;
+use cel::{Context, Env, ExecutionError, ParseError};
+
+use super::cost::{self, Fuel};
+use super::value::shorten;
+use super::{check, functions};
+
+/// Longest expression, in bytes. What needs more is a program, and belongs behind a [`super::Reducer`].
+pub const MAX_EXPRESSION_BYTES: usize = 4096;
+/// Deepest nesting of an expression's tree: evaluation recurses.
+pub const MAX_EXPRESSION_DEPTH: usize = 64;
+/// Most `all`, `exists`, `map` and `filter` within one another.
+pub const MAX_LOOP_NESTING: usize = 3;
+
+/// A checked expression.
+pub(super) struct Expression(IdedExpr);
+
+/// Why a text is no expression that can be taken.
+#[derive(Debug)]
+pub(super) struct ExpressionError {
+    pub(super) message: String,
+    /// At which byte of the text, if known.
+    pub(super) offset: Option<usize>,
+}
+
+impl Expression {
+    /// Parses a text that may mention `variables`, and bounds what its evaluation can cost.
+    pub(super) fn compile(text: &str, variables: &[&str]) -> Result<Expression, ExpressionError> {
+        if text.len() > MAX_EXPRESSION_BYTES {
+            let message = format!("the expression is longer than {MAX_EXPRESSION_BYTES} bytes");
+            return Err(ExpressionError { message, offset: None });
+        }
+        let (mut ast, source) = ENV
+            .parser()
+            .max_recursion_depth(MAX_EXPRESSION_DEPTH as u16)
+            .parse_with_source_info(text)
+            .map_err(|errors| syntax(text, &errors.errors))?;
+        check::check(&ast, variables).map_err(|fault| ExpressionError {
+            message: fault.message,
+            offset: source.offset_for(fault.id).map(|(start, _)| byte_offset(text, start as usize)),
+        })?;
+        cost::instrument(&mut ast);
+        Ok(Expression(ast))
+    }
+
+    /// Evaluates to a value, which `read` takes out while it lives.
+    pub(super) fn evaluate<T>(
+        &self,
+        scope: &Scope<'_>,
+        read: impl FnOnce(&dyn Val) -> T,
+    ) -> Result<T, EvalError> {
+        let root: &Context<'_, '_> = &ROOT;
+        let mut context = root.new_inner_scope();
+        context.set_variable_resolver(scope);
+        let value = cel::Value::resolve_val(&self.0, &context);
+        if scope.fuel.is_empty() {
+            return Err(EvalError::Costly);
+        }
+        Ok(read(value.map_err(explain)?.as_ref()))
+    }
+
+    /// Evaluates to true or false.
+    pub(super) fn holds(&self, scope: &Scope<'_>) -> Result<bool, EvalError> {
+        self.evaluate(scope, |value| {
+            let bool = value.downcast_ref::<CelBool>().map(|b| *b.inner());
+            bool.ok_or_else(|| {
+                EvalError::Configuration(format!("yields a {}, not a bool", value.get_type().name()))
+            })
+        })?
+    }
+}
+
+/// What an expression's variables stand for, and what one request may still spend.
+pub(super) struct Scope<'a> {
+    pub(super) state: &'a dyn Val,
+    pub(super) args: &'a dyn Val,
+    pub(super) next: Option<&'a dyn Val>,
+    pub(super) fuel: &'a Fuel,
+}
+
+impl VariableResolver for Scope<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        match variable {
+            "state" => Some(CowVal::Borrowed(self.state)),
+            "args" => Some(CowVal::Borrowed(self.args)),
+            "next" => self.next.map(|next| CowVal::Borrowed(next as &dyn Val)),
+            cost::FUEL => Some(CowVal::Borrowed(self.fuel)),
+            _ => None,
+        }
+    }
+}
+
+/// Why an evaluation came to nothing.
+#[derive(Debug)]
+pub(super) enum EvalError {
+    /// An integer beyond 64 bits.
+    Overflow(String),
+    /// The values at hand do not allow it: a missing member, a division by zero.
+    Values(String),
+    /// It would visit too much.
+    Costly,
+    /// No values would have allowed it.
+    Configuration(String),
+}
+
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(functions::environment()));
+/// Building one takes some 50 µs, so all evaluations share it and put a scope of their own on top.
+static ROOT: LazyLock<Context<'static, 'static>> = LazyLock::new(|| Context::with_env(Arc::clone(&ENV)));
+
+fn explain(error: ExecutionError) -> EvalError {
+    use ExecutionError::*;
+    match error {
+        Overflow(operator, ..) => {
+            EvalError::Overflow(format!("the result of `{operator}` does not fit a 64-bit integer"))
+        }
+        DivisionByZero(_) | RemainderByZero(_) => EvalError::Values("division by zero".into()),
+        NoSuchKey(name) => EvalError::Values(format!("there is no member `{}`", shorten(&name))),
+        UnsupportedBinaryOperator(operator, a, b) => {
+            EvalError::Values(format!("cannot `{operator}` {} and {}", a.type_of(), b.type_of()))
+        }
+        ValuesNotComparable(a, b) => {
+            EvalError::Values(format!("cannot compare {} and {}", a.type_of(), b.type_of()))
+        }
+        NoSuchOverload(error) => EvalError::Values(error.to_string()),
+        UndeclaredReference(name) => {
+            EvalError::Configuration(format!("there is no variable or function `{name}`"))
+        }
+        InternalError(message) => EvalError::Configuration(message),
+        other => EvalError::Values(shorten(&other.to_string())),
+    }
+}
+
+/// The first syntax error. The parser counts characters, in lines from 1 and columns from 1.
+fn syntax(text: &str, errors: &[ParseError]) -> ExpressionError {
+    let Some(error) = errors.first() else {
+        return ExpressionError { message: "not a CEL expression".into(), offset: None };
+    };
+    let (line, column) = error.pos;
+    let offset = (line > 0).then(|| {
+        let before: usize = text.split_inclusive('\n').take(line as usize - 1).map(str::len).sum();
+        let rest = &text[before..];
+        before + byte_offset(rest, (column.max(1) - 1) as usize)
+    });
+    let message = match error.msg.as_str() {
+        "UNKNOWN" => format!("not a CEL expression, or nested deeper than {MAX_EXPRESSION_DEPTH} levels"),
+        message => message.to_owned(),
+    };
+    ExpressionError { message, offset }
+}
+
+/// The byte at which a text's character number `chars` begins.
+fn byte_offset(text: &str, chars: usize) -> usize {
+    text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at)
+}
