@@ -44,7 +44,8 @@ impl Expression {
             .map_err(|errors| syntax(text, &errors.errors))?;
         check::check(&ast, variables).map_err(|fault| ExpressionError {
             message: fault.message,
-            offset: source.offset_for(fault.id).map(|(start, _)| byte_offset(text, start as usize)),
+            // Of a node the parser knows the byte.
+            offset: source.offset_for(fault.id).map(|(start, _)| start as usize),
         })?;
         cost::instrument(&mut ast);
         Ok(Expression(ast))
@@ -118,13 +119,16 @@ fn explain(error: ExecutionError) -> EvalError {
     use ExecutionError::*;
     match error {
         Overflow(operator, ..) => {
-            EvalError::Overflow(format!("the result of `{operator}` does not fit a 64-bit integer"))
+            EvalError::Overflow(format!("the result of `{}` does not fit a 64-bit integer", symbol(operator)))
         }
         DivisionByZero(_) | RemainderByZero(_) => EvalError::Values("division by zero".into()),
         NoSuchKey(name) => EvalError::Values(format!("there is no member `{}`", shorten(&name))),
-        UnsupportedBinaryOperator(operator, a, b) => {
-            EvalError::Values(format!("cannot `{operator}` {} and {}", a.type_of(), b.type_of()))
-        }
+        UnsupportedBinaryOperator(operator, a, b) => EvalError::Values(format!(
+            "`{}` does not take {} and {}",
+            symbol(operator),
+            a.type_of(),
+            b.type_of()
+        )),
         ValuesNotComparable(a, b) => {
             EvalError::Values(format!("cannot compare {} and {}", a.type_of(), b.type_of()))
         }
@@ -137,22 +141,34 @@ fn explain(error: ExecutionError) -> EvalError {
     }
 }
 
-/// The first syntax error. The parser counts characters, in lines from 1 and columns from 1.
+/// The interpreter's words for operators, as they are written.
+fn symbol(operator: &str) -> &str {
+    match operator {
+        "add" => "+",
+        "sub" | "negate" => "-",
+        "mul" => "*",
+        "div" => "/",
+        "rem" => "%",
+        other => other,
+    }
+}
+
+/// The first syntax error. Here the parser counts characters, in lines from 1 and columns from 1.
 fn syntax(text: &str, errors: &[ParseError]) -> ExpressionError {
     let Some(error) = errors.first() else {
         return ExpressionError { message: "not a CEL expression".into(), offset: None };
     };
+    if error.msg == "UNKNOWN" || error.msg.contains("Recursion limit") {
+        let message = format!("the expression is nested deeper than {MAX_EXPRESSION_DEPTH} levels");
+        return ExpressionError { message, offset: None };
+    }
     let (line, column) = error.pos;
     let offset = (line > 0).then(|| {
         let before: usize = text.split_inclusive('\n').take(line as usize - 1).map(str::len).sum();
         let rest = &text[before..];
         before + byte_offset(rest, (column.max(1) - 1) as usize)
     });
-    let message = match error.msg.as_str() {
-        "UNKNOWN" => format!("not a CEL expression, or nested deeper than {MAX_EXPRESSION_DEPTH} levels"),
-        message => message.to_owned(),
-    };
-    ExpressionError { message, offset }
+    ExpressionError { message: error.msg.clone(), offset }
 }
 
 /// The byte at which a text's character number `chars` begins.
