@@ -5,12 +5,12 @@
 //     data-state       live | connecting | cut | error | reset   (a pane without its tab's turn is `cut`)
 //     data-transport   ws | sse | ndjson | longpoll | poll       (what it reads over now)
 //     data-cursor, data-count, data-received                     (messages received; snapshots if it polls)
-//   [data-action]  increment, decrement, reject, burst; in each pane cut, switch, code
+//   [data-action]  increment, decrement, reject, burst; in each pane cut, switch, code, and clear in a red one
 //   #answer        the last answer, with data-status; #count, #cursor: the newest state of all panes
 //   window.plainwireDemo
 //     .panes.KEY.receive({cursor, data, event})   takes an event as if the transport had brought it: with
 //                                                 a cursor that is not due, the pane turns red
-//     .panes.KEY.cut(), .use(TRANSPORT), .cursor, .state, .received, .faults
+//     .panes.KEY.cut(), .use(TRANSPORT), .startOver(), .cursor, .state, .received, .faults
 //     .command(NAME, ARGS), .burst(N)
 
 import { codePanel } from './code.js';
@@ -26,6 +26,8 @@ const BURST = 100;
 const TOO_MUCH = 1_000_000_000;
 /** How long the panes are watched after a refusal, in milliseconds: longer than the slowest of them polls. */
 const SILENCE_MS = 1300;
+/** A count of more characters is set smaller, so that nothing beside it moves. */
+const LONG_COUNT_CHARS = 8;
 /** How often the rate is computed, and over how long, in milliseconds. */
 const RATE_EVERY_MS = 500;
 const RATE_OVER_MS = 2000;
@@ -57,9 +59,13 @@ const actions = {
   reject: () => change('decrement', { value: TOO_MUCH }),
   burst: sendBurst,
 };
-for (const [name, act] of Object.entries(actions)) {
-  document.querySelector(`[data-action=${name}]`).addEventListener('click', act);
+for (const name of ['decrement', 'reject', 'burst']) {
+  document.querySelector(`[data-action=${name}]`).addEventListener('click', actions[name]);
 }
+element('change').addEventListener('submit', (submit) => {
+  submit.preventDefault(); // the button, or Enter in the amount
+  actions.increment();
+});
 document.querySelector('[data-path]').textContent = `${path}:increment`;
 window.plainwireDemo = { panes, command: (name, args) => command(url, name, args), burst: (n) => burst(url, n) };
 
@@ -131,22 +137,25 @@ let frame = 0;
 function scheduleHeadline() {
   frame ||= requestAnimationFrame(() => {
     frame = 0;
-    element('count').textContent = format(newest.state?.count);
+    const text = format(newest.state?.count);
+    element('count').textContent = text;
+    element('count').classList.toggle('long', text.length > LONG_COUNT_CHARS);
     element('cursor').textContent = newest.cursor ?? '–';
     const inStep = Object.values(panes).filter((pane) => pane.cursor && pane.cursor === newest.cursor).length;
     element('instep').textContent = `${inStep} of ${ORDER.length}`;
   });
 }
 
-// The rate, and the count in words for those who listen: at most once per tick, whatever the counter does.
+// The rate, and the count in words for those who listen: once it stands still, not at every step.
 let ticks = [];
 setInterval(() => {
   const now = performance.now();
   const at = parseCursor(newest.cursor);
   if (!at) return;
   ticks = [...ticks.filter((tick) => now - tick.now < RATE_OVER_MS && tick.epoch === at.epoch), { now, ...at }];
+  const isStill = ticks.at(-2)?.offset === at.offset;
   const { now: since, offset } = ticks[0];
   element('rate').textContent = format(now > since ? Math.round(((at.offset - offset) * 1000) / (now - since)) : 0);
   const words = `The count is ${newest.state.count}`;
-  if (element('announce').textContent !== words) element('announce').textContent = words;
+  if (isStill && element('announce').textContent !== words) element('announce').textContent = words;
 }, RATE_EVERY_MS);

@@ -18,20 +18,26 @@ export function codePanel(url) {
   return show;
 }
 
-/** What is shown and copied: the function that runs the pane, and a call of it. */
+/** What is shown and copied: the function that runs the pane, and a loop around it that reconnects like the pane's. */
 export function sourceOf(transport, url) {
   const { watch } = TRANSPORTS[transport];
   return `${watch}
 
-const on = { open() {}, retry() {}, event: (e) => console.log(e.cursor, e.data) };
-${watch.name}('${url}', null, on, new AbortController().signal);`;
+const url = '${url}';
+const { signal } = new AbortController();
+let since = null;
+const event = ({ cursor, data }) => { since = cursor || since; console.log(cursor, data); };
+for (;;) {
+  await ${watch.name}(url, since, { open() {}, retry() {}, event }, signal).catch(console.warn);
+  await new Promise((again) => setTimeout(again, 1000 + 1000 * Math.random()));
+}`;
 }
 
 function curlLines(url) {
   const lines = [
     ['Watch it', `curl -N '${url}?live=sse'`],
-    ['Change it', `curl '${url}:increment' -d '{"value": 5}'`],
-    ['Be refused', `curl -i '${url}:decrement' -d '{"value": 1000000000}'`],
+    ['Change it', `curl '${url}:increment' -d '{"value":5}'`],
+    ['Be refused', `curl -i '${url}:decrement' -d '{"value":1000000000}'`],
   ];
   return lines.map(([title, line]) => {
     const p = document.createElement('p');
@@ -72,8 +78,8 @@ function showSource(transport, url) {
   }
   document.getElementById('code').setAttribute('aria-labelledby', `tab-${transport}`);
   document.getElementById('source').replaceChildren(...highlight(sourceOf(transport, url)));
-  for (const fact of ['asks', 'resume', 'note']) {
-    document.getElementById(`about-${fact}`).textContent = TRANSPORTS[transport][fact];
+  for (const fact of ['asks', 'resume', 'note', 'brief']) {
+    document.getElementById(`about-${fact}`).textContent = TRANSPORTS[transport][fact].replace('URL', url);
   }
 }
 

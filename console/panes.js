@@ -10,8 +10,10 @@ const RESET_SHOWN_MS = 6000;
 /** A cut by hand waits like a third failed attempt (2 to 4 s): long enough to see the others go on. */
 const CUT_COUNTS_AS = 3;
 
-/** What a badge says in each state; `paused` is shown as `cut`. */
-const BADGES = { live: 'Live', connecting: 'Connecting', cut: 'Cut', paused: 'Paused', reset: 'Reset', error: 'Broken' };
+/** What a badge says. */
+const BADGES = {
+  live: 'Live', connecting: 'Connecting', cut: 'Cut', paused: 'Paused', reset: 'Reset', gap: 'Gap', repeat: 'Repeat',
+};
 
 export class Pane {
   /** The pane's key, which names it for good; its transport may change. */
@@ -28,11 +30,13 @@ export class Pane {
   #attempt = new AbortController();
   #link = 'connecting';
   #resetUntil = 0;
+  #fault = null;
   #tries = 0;
   #drainMs = null;
   #catchingUp = null;
   #isPaused = () => false;
   #unpause = () => {};
+  #hushed = false;
   #view;
   #fresh = [];
   #frame = 0;
@@ -45,7 +49,8 @@ export class Pane {
     this.#moved = moved;
     this.#view = document.getElementById('pane').content.firstElementChild.cloneNode(true);
     this.#view.dataset.pane = key;
-    for (const [action, act] of Object.entries({ cut: () => this.cut(), switch: () => this.use(this.#following()) })) {
+    const actions = { cut: () => this.cut(), switch: () => this.use(this.#following()), clear: () => this.startOver() };
+    for (const [action, act] of Object.entries(actions)) {
       this.#view.querySelector(`[data-action=${action}]`).addEventListener('click', act);
     }
     this.#showTransport();
@@ -78,9 +83,18 @@ export class Pane {
   use(transport) {
     if (transport === this.transport) return;
     this.transport = transport;
-    this.#row('mark', `over ${TRANSPORTS[transport].name}`);
+    this.#row('mark', `switched to ${TRANSPORTS[transport].short}`);
     this.#showTransport();
     this.#attempt.abort('switch');
+  }
+
+  /** Forgets what went wrong and where it stood, and reads anew from the present state. */
+  startOver() {
+    this.faults = 0;
+    this.#fault = null;
+    this.#continuity.forget();
+    this.#row('mark', 'started over');
+    this.#attempt.abort('restart');
   }
 
   /** `isPaused(pane)` says whether the pane must do without a connection for now. */
@@ -101,28 +115,31 @@ export class Pane {
     const isState = !isControl(event.event) || event.event === '@state';
     if (isState) this.state = event.data;
     if (!isControl(event.event) || (snapshots && verdict !== 'baseline')) this.received += 1;
-    if (verdict === 'gap' || verdict === 'repeat') this.#fault(verdict, before, event.cursor);
     if (verdict === 'reset') this.#reset(event);
     else this.#row(verdict, isState ? String(event.data?.count ?? '') : '', event.cursor);
+    if (verdict === 'gap' || verdict === 'repeat') return this.#turnRed(verdict, before, event.cursor);
+    if (this.#hushed) this.#become(this.#link);
     this.#moved(this);
   }
 
   /** Shows that the pane was watched and stayed where it was. */
   hush() {
-    if (this.#link === 'live' && !this.faults) this.say(`Silent: still at ${short(this.cursor)}`);
+    if (this.#link === 'live') this.say(`Silent: still at ${short(this.cursor)}`);
+    this.#hushed = true;
     this.#view.classList.remove('hush');
     requestAnimationFrame(() => this.#view.classList.add('hush'));
   }
 
-  /** Says something in the pane's line, until there is something newer to say. */
+  /** Says something in the pane's line, until there is something newer to say. What broke a pane stays. */
   say(text) {
-    this.#view.querySelector('.line').textContent = text;
+    this.#hushed = false;
+    this.#view.querySelector('.line').textContent = this.#fault?.text ?? text;
   }
 
   async #read() {
     const { signal } = (this.#attempt = new AbortController());
-    const from = this.cursor;
     const before = this.received;
+    let from = this.cursor;
     this.#become('connecting');
     this.#drainMs = null;
     const on = {
@@ -133,11 +150,15 @@ export class Pane {
         if (from) this.#catchUp(from, before);
       },
       event: (event) => signal.aborted || this.receive(event),
-      retry: () => signal.aborted || this.#become('connecting', 'The browser is reconnecting'),
+      retry: () => {
+        if (signal.aborted) return;
+        from = this.cursor;
+        this.#become('connecting', 'The browser is reconnecting by itself');
+      },
     };
     const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve));
     try {
-      await Promise.race([TRANSPORTS[this.transport].watch(this.#url, from, on, signal), aborted]);
+      await Promise.race([TRANSPORTS[this.transport].watch(this.#url, this.cursor, on, signal), aborted]);
     } catch {
       // A connection that failed is over, like one that ended: the wait and the next attempt are the same.
     }
@@ -168,15 +189,16 @@ export class Pane {
     this.say(`Resumed from ${short(from)}`);
     this.#catchingUp = setTimeout(() => {
       const missed = this.received - before;
-      if (this.#link === 'live' && missed && !this.faults) this.say(`Resumed from ${short(from)}, caught up on ${missed}`);
+      if (this.#link === 'live' && missed) this.say(`Resumed from ${short(from)}, caught up on ${missed}`);
     }, 500);
   }
 
-  #fault(verdict, before, cursor) {
+  #turnRed(kind, before, cursor) {
+    const { offset } = parseCursor(before);
+    const name = kind === 'gap' ? 'Gap' : 'Repeat';
     this.faults += 1;
-    const from = parseCursor(before);
-    const due = `${from.offset + 1}`;
-    this.say(`${verdict === 'gap' ? 'Gap' : 'Repeat'}: .${due} was due, ${short(cursor)} came`);
+    this.#fault ??= { kind, text: `${name}: .${offset + 1} was due, ${short(cursor)} came` };
+    this.say('');
     this.#render();
   }
 
@@ -193,15 +215,10 @@ export class Pane {
     return ORDER[(ORDER.indexOf(this.transport) + 1) % ORDER.length];
   }
 
-  #become(link, line = '') {
+  #become(link, line = TRANSPORTS[this.transport].line) {
     this.#link = link;
-    if (link !== 'live' || !this.faults) this.say(line || this.#describe());
+    this.say(line);
     this.#render();
-  }
-
-  #describe() {
-    if (this.#link === 'live' && TRANSPORTS[this.transport].snapshots) return 'Sees the latest state, not every step';
-    return '';
   }
 
   #showTransport() {
@@ -232,15 +249,19 @@ export class Pane {
 
   #write() {
     const view = this.#view;
-    const shown = this.faults ? 'error' : Date.now() < this.#resetUntil ? 'reset' : this.#link;
-    view.dataset.state = shown === 'paused' ? 'cut' : shown;
+    const shown = this.#fault?.kind ?? (Date.now() < this.#resetUntil ? 'reset' : this.#link);
+    view.dataset.state = this.#fault ? 'error' : shown === 'paused' ? 'cut' : shown;
     view.dataset.cursor = this.cursor ?? '';
     view.dataset.count = this.state?.count ?? '';
     view.dataset.received = this.received;
     const { epoch = '', offset } = parseCursor(this.cursor) ?? {};
     const texts = {
-      '.state': BADGES[shown], '.number': format(this.state?.count), '.epoch': epoch,
-      '.offset': offset === undefined ? '' : `.${offset}`, '.received': format(this.received), '.faults': this.faults,
+      '.state': BADGES[shown],
+      '.number': format(this.state?.count),
+      '.at .epoch': epoch,
+      '.at .offset': offset === undefined ? '' : `.${offset}`,
+      '.received': format(this.received),
+      '.faults': this.faults,
     };
     for (const [selector, text] of Object.entries(texts)) view.querySelector(selector).textContent = text;
     const tape = view.querySelector('.tape');

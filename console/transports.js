@@ -16,8 +16,10 @@ async function websocket(url, since, on, signal) {
 async function sse(url, since, on, signal) {
   // Not `since`: when the browser reconnects by itself, its Last-Event-ID header must win.
   const source = new EventSource(since ? `${url}?last_event_id=${since}` : url);
-  const take = ({ type, lastEventId, data }) =>
-    on.event({ event: type === 'message' ? undefined : type, cursor: lastEventId, data: JSON.parse(data) });
+  const take = ({ type, lastEventId, data }) => {
+    const event = type === 'message' ? undefined : type;
+    on.event({ event, cursor: lastEventId, data: JSON.parse(data) });
+  };
 
   source.onopen = on.open;
   source.onmessage = take;
@@ -30,8 +32,9 @@ async function sse(url, since, on, signal) {
 }
 
 async function ndjson(url, since, on, signal) {
-  const headers = { Accept: 'application/x-ndjson' };
-  const response = await fetch(since ? `${url}?since=${since}` : url, { headers, signal });
+  // no-store: in the browser's cache, a request waits for another one of the same URL that is under way.
+  const options = { headers: { Accept: 'application/x-ndjson' }, cache: 'no-store', signal };
+  const response = await fetch(since ? `${url}?since=${since}` : url, options);
   if (!response.ok) throw new Error(`${response.status}`);
   on.open();
 
@@ -49,14 +52,16 @@ async function ndjson(url, since, on, signal) {
 async function longpoll(url, since, on, signal) {
   let headers = {}; // the first answer comes at once, the others when there is news
   while (!signal.aborted) {
-    const response = await fetch(since ? `${url}?since=${since}` : url, { headers, signal });
+    const options = { headers, cache: 'no-store', signal }; // no waiting for others in the browser's cache
+    const response = await fetch(since ? `${url}?since=${since}` : url, options);
+    if (!response.ok && response.status !== 410) throw new Error(`${response.status}`);
+    on.open();
+
     let cursor = response.headers.get('Plainwire-Cursor');
     if (response.status === 410) {
       const problem = await response.json(); // history is gone: start again from the state
       on.event({ event: '@reset', cursor: problem.cursor, data: { reason: problem.reason } });
       cursor = null;
-    } else if (!response.ok) {
-      throw new Error(`${response.status}`);
     } else if (!since) {
       on.event({ event: '@state', cursor, data: await response.json() });
     } else if (response.status === 200) {
@@ -64,8 +69,7 @@ async function longpoll(url, since, on, signal) {
       page.messages.forEach(on.event);
       cursor = page.cursor;
     }
-    on.open();
-    if (since) headers = { Prefer: 'wait=25' };
+    headers = cursor ? { Prefer: 'wait=25' } : {};
     since = cursor;
   }
 }
@@ -74,52 +78,87 @@ async function poll(url, since, on, signal) {
   let headers = since ? { 'If-None-Match': `"${since}"` } : {};
   while (!signal.aborted) {
     const response = await fetch(url, { headers, signal });
-    if (response.ok) {
+    if (!response.ok && response.status !== 304) throw new Error(`${response.status}`);
+    on.open();
+
+    if (response.status === 200) {
       const cursor = response.headers.get('Plainwire-Cursor');
       on.event({ event: '@state', cursor, data: await response.json() });
       headers = { 'If-None-Match': response.headers.get('ETag') };
-    } else if (response.status !== 304) {
-      throw new Error(`${response.status}`);
     }
-    on.open();
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 }
 
 /**
- * Every transport by its key, in the order of the panes. `how` is its API or header, `resume` how it resumes; `held`:
- * it keeps one of the browser's six HTTP/1.1 connections; `snapshots`: it sees the newest state, not every step.
+ * Every transport by its key, in the order of the panes. `how` is its API or header; `held`: it keeps one of the browser's
+ * six HTTP/1.1 connections; `snapshots`: it sees the newest state, not every step. The rest is said on the page.
  */
 export const TRANSPORTS = {
   ws: {
-    name: 'WebSocket', short: 'WebSocket', how: 'new WebSocket', watch: websocket, held: false, snapshots: false,
-    asks: 'GET /counter · Upgrade: websocket',
+    watch: websocket,
+    held: false,
+    snapshots: false,
+    name: 'WebSocket',
+    short: 'WebSocket',
+    how: 'new WebSocket',
+    line: 'Pushed as it happens, and commands can go the other way',
+    asks: 'GET /counter\nUpgrade: websocket',
     resume: '?since=CURSOR',
-    note: 'Two-way: commands can be pipelined on the same socket, each with one reply and an HTTP status.',
+    note: 'Commands can be pipelined on the same socket. Each has one reply, with its id and an HTTP status.',
+    brief: `socket.send('{"id":1,"post":"/counter:increment","body":{"value":1}}')`,
   },
   sse: {
-    name: 'Server-Sent Events', short: 'SSE', how: 'new EventSource', watch: sse, held: true, snapshots: false,
-    asks: 'GET /counter · Accept: text/event-stream',
-    resume: 'Last-Event-ID, sent by the browser itself',
-    note: 'The shortest client there is. The browser reconnects and resumes without a line of yours.',
+    watch: sse,
+    held: true,
+    snapshots: false,
+    name: 'Server-Sent Events',
+    short: 'SSE',
+    how: 'new EventSource',
+    line: 'Pushed as it happens. The browser resumes by itself',
+    asks: 'GET /counter\nAccept: text/event-stream',
+    resume: 'Last-Event-ID: CURSOR',
+    note: 'The browser reconnects and sends the cursor without a line of yours.',
+    brief: `new EventSource('/counter').onmessage = (e) => console.log(e.data)`,
   },
   ndjson: {
-    name: 'Fetch stream', short: 'fetch', how: 'fetch + getReader', watch: ndjson, held: true, snapshots: false,
-    asks: 'GET /counter · Accept: application/x-ndjson',
+    watch: ndjson,
+    held: true,
+    snapshots: false,
+    name: 'Fetch stream',
+    short: 'fetch',
+    how: 'fetch + getReader',
+    line: 'Pushed as it happens, one JSON object a line',
+    asks: 'GET /counter\nAccept: application/x-ndjson',
     resume: '?since=CURSOR',
-    note: 'One JSON object a line, in any language that reads a response as it arrives.',
+    note: 'One JSON object a line, for any language that can read a response as it arrives.',
+    brief: `curl -N -H 'Accept: application/x-ndjson' URL`,
   },
   longpoll: {
-    name: 'Long poll', short: 'long poll', how: 'Prefer: wait=25', watch: longpoll, held: true, snapshots: false,
-    asks: 'GET /counter?since=CURSOR · Prefer: wait=25',
-    resume: '?since=CURSOR, as in every request',
-    note: 'Answers the moment there is news, 204 when there is none. Sees every step, through any proxy.',
+    watch: longpoll,
+    held: true,
+    snapshots: false,
+    name: 'Long poll',
+    short: 'long poll',
+    how: 'Prefer: wait=25',
+    line: 'Every step, in plain answers. Asks again at once',
+    asks: 'GET /counter?since=CURSOR\nPrefer: wait=25',
+    resume: '?since=CURSOR',
+    note: 'Answers the moment there is news, or 204 when the time is over. Sees every step, through any proxy.',
+    brief: `curl -H 'Prefer: wait=25' 'URL?since=CURSOR'`,
   },
   poll: {
-    name: 'Short poll', short: 'short poll', how: 'If-None-Match', watch: poll, held: false, snapshots: true,
-    asks: 'GET /counter · If-None-Match: "CURSOR"',
-    resume: 'nothing to resume: each answer is whole',
-    note: 'Polling sees the latest state, not every step: offsets may be skipped, but never go back.',
+    watch: poll,
+    held: false,
+    snapshots: true,
+    name: 'Short poll',
+    short: 'short poll',
+    how: 'If-None-Match',
+    line: 'Once a second. Sees the latest state, not every step',
+    asks: 'GET /counter\nIf-None-Match: "CURSOR"',
+    resume: 'Nothing to resume: every answer is whole',
+    note: 'Offsets may be skipped, but never go back. 304 without a body while nothing changes.',
+    brief: `curl -i -H 'If-None-Match: "CURSOR"' URL`,
   },
 };
 
