@@ -14,6 +14,8 @@ mod inflate;
 mod mask;
 mod message;
 mod negotiation;
+#[cfg(test)]
+mod tests;
 mod token;
 mod utf8;
 
