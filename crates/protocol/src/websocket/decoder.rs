@@ -126,6 +126,13 @@ impl Decoder {
         self.message.is_some() || !matches!(self.state, State::Header { length: 0, .. } | State::Closed)
     }
 
+    /// Bytes held for what is incomplete, and for the peer to refer to: none on an idle connection without context takeover.
+    pub fn held_bytes(&self) -> usize {
+        let control = if let State::Control(_, _, buffer) = &self.state { buffer.capacity() } else { 0 };
+        let message = self.message.as_ref().map_or(0, Message::held_bytes);
+        control + message + self.inflater.as_ref().map_or(0, Inflater::held_bytes)
+    }
+
     fn step(&mut self, input: &mut BytesMut) -> Result<Option<Incoming>, Fault> {
         loop {
             let progress = match &self.state {

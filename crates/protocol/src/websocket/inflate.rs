@@ -28,8 +28,8 @@ pub struct Inflater {
     window_bits: u8,
     /// The last bytes of the messages so far, at most a window; `None` without context takeover.
     history: Option<Vec<u8>>,
-    /// The message being inflated.
-    stream: Option<Stream>,
+    /// The message being inflated. Boxed, since most of the time there is none.
+    stream: Option<Box<Stream>>,
 }
 
 /// One message's state.
@@ -51,6 +51,11 @@ impl Inflater {
         Inflater { window_bits, history: context_takeover.then(Vec::new), stream: None }
     }
 
+    /// Bytes held between messages.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.history.as_ref().map_or(0, Vec::capacity)
+    }
+
     /// Inflates the next bytes of a message onto `out`, the message so far, which may reach `max` bytes and no more.
     pub(super) fn push(&mut self, mut input: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), Fault> {
         while !input.is_empty() {
@@ -61,7 +66,7 @@ impl Inflater {
                     stream
                 }
                 Some(stream) => stream,
-                none => none.insert(Stream::new(self.window_bits, history)?),
+                none => none.insert(Box::new(Stream::new(self.window_bits, history)?)),
             };
             let used = stream.run(input, out, max)?;
             input = &input[used..];
@@ -153,5 +158,9 @@ fn remember(history: &mut Vec<u8>, text: &[u8], window: usize) {
     let text = &text[text.len().saturating_sub(window)..];
     let surplus = (history.len() + text.len()).saturating_sub(window);
     history.drain(..surplus);
+    let needed = history.len() + text.len();
+    if needed > history.capacity() {
+        history.reserve_exact(needed.next_power_of_two().min(window) - history.len());
+    }
     history.extend_from_slice(text);
 }

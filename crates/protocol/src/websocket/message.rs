@@ -34,6 +34,11 @@ impl Message {
         self.buffer.len()
     }
 
+    /// Bytes held for it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// The message, if `payload` is all of it and needs no inflating: the bytes stay where they are.
     pub(super) fn whole(self, payload: BytesMut) -> Result<Incoming, Fault> {
         debug_assert!(self.buffer.is_empty() && !self.compressed);

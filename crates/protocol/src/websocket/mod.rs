@@ -2,6 +2,19 @@
 //!
 //! Bytes go in and out; masks and keys are arguments. [`accept_upgrade`] and [`accept_connect`] answer a handshake,
 //! a [`Decoder`] turns what the peer sends into [`Incoming`], and [`encode`] makes frames.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use plainwire_protocol::websocket::{Decoder, Incoming, Limits, OpCode, Role, encode};
+//!
+//! let mut wire = Vec::new();
+//! encode(OpCode::Text, b"hello", Some([1, 2, 3, 4]), &mut wire);
+//!
+//! let mut server = Decoder::new(Role::Server, Limits::default(), None);
+//! let mut received = BytesMut::from(wire.as_slice());
+//! assert_eq!(server.decode(&mut received), Ok(Some(Incoming::Text("hello".into()))));
+//! assert_eq!(server.decode(&mut received), Ok(None));
+//! ```
 
 mod close;
 mod decoder;

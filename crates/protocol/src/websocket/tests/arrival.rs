@@ -199,3 +199,38 @@ fn a_decoder_knows_whether_it_is_in_the_middle() {
         assert_eq!(decoder.is_mid_message(), i + 1 < stream.len(), "after {} bytes", i + 1);
     }
 }
+
+#[test]
+fn an_idle_decoder_holds_nothing() {
+    let (stream, _) = mixed_stream();
+    let mut decoder = inflating(false);
+    assert!(size_of_val(&decoder) <= 192, "{} bytes", size_of_val(&decoder));
+    for byte in stream.chunks(1) {
+        feed(&mut decoder, [byte]).1.unwrap();
+        assert!(decoder.is_mid_message() || decoder.held_bytes() == 0);
+    }
+    assert_eq!(decoder.held_bytes(), 0);
+}
+
+#[test]
+fn context_takeover_holds_a_window_at_most() {
+    let limits = Limits { max_frame: 1 << 20, max_message: 1 << 20 };
+    let mut decoder = Decoder::new(Role::Server, limits, Some(Inflater::new(10, true)));
+    let mut deflater = Deflater::new(10, true);
+    for length in [1, 10, 2000, 3, 100_000, 500, 600] {
+        let mut deflated = Vec::new();
+        deflater.deflate(&vec![b'x'; length], &mut deflated);
+        feed(&mut decoder, frame(0xc2, &deflated).chunks(7)).1.unwrap();
+        assert!(decoder.held_bytes() <= 1 << 10, "{} bytes", decoder.held_bytes());
+    }
+}
+
+#[test]
+fn a_frame_reserves_what_arrives_and_not_what_it_announces() {
+    let mut decoder = server();
+    let announced = frame(0x82, &vec![0; 1 << 20]);
+    for (at, piece) in announced[..300_000].chunks(500).enumerate() {
+        feed(&mut decoder, [piece]).1.unwrap();
+        assert!(decoder.held_bytes() <= 2 * (at + 1) * 500 + 1024, "{} bytes", decoder.held_bytes());
+    }
+}

@@ -1,5 +1,7 @@
 //! permessage-deflate: RFC 7692 §7.2.
 
+use flate2::{Compress, Compression, FlushCompress};
+
 use super::*;
 
 /// The messages that come of compressed payloads.
@@ -64,6 +66,33 @@ fn the_window_survives_final_blocks() {
     assert_eq!(inflate_one(b"\xf3\x48\xcd\xc9\xc9\x07\x00\xf2\x00\x11\x00\x00").unwrap(), "HelloHello");
     // Some senders leave out the byte behind the final block.
     assert_eq!(inflate(&mut inflating(true), &[&hello_final[..7], again]).unwrap(), ["Hello"; 2]);
+}
+
+#[test]
+fn final_blocks_may_refer_to_whatever_was_before_them() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let text = likely_text(&mut random, 200_000);
+    let (mut stream, mut expected, mut begin) = (Vec::new(), Vec::new(), 0);
+    while begin < text.len() {
+        let (mut payload, first) = (Vec::new(), begin);
+        for _ in 0..random.usize(1..4) {
+            let end = (begin + random.usize(1..20_000)).min(text.len());
+            let mut compress = Compress::new(Compression::default(), false);
+            if begin > 0 {
+                compress.set_dictionary(&text[begin.saturating_sub(1 << 15)..begin]).unwrap();
+            }
+            payload.reserve(40_000);
+            compress.compress_vec(&text[begin..end], &mut payload, FlushCompress::Finish).unwrap();
+            begin = end;
+        }
+        payload.push(0);
+        stream.extend(frame(0xc2, &payload));
+        expected.push(Incoming::Binary(text[first..begin].to_vec().into()));
+    }
+    let got = feed(&mut inflating(true), stream.chunks(random.usize(1..5000)));
+    assert!(got == (expected, Ok(())), "seed {seed}");
 }
 
 #[test]
