@@ -16,9 +16,10 @@
 import { codePanel } from './code.js';
 import { burst, command } from './commands.js';
 import { parseCursor } from './feed.js';
-import { format, Pane, short } from './panes.js';
+import { Pane } from './panes.js';
 import { shareConnections } from './tabs.js';
 import { ORDER } from './transports.js';
+import { format } from './view.js';
 
 /** Increments in a burst: enough to see, few enough for any machine. */
 const BURST = 100;

@@ -1,64 +1,61 @@
-// A pane: one reader of the channel, and what it shows. It reconnects by itself, from its cursor, over any transport.
+// A pane: one reader of the channel. It reconnects by itself, from its cursor, over any transport, and judges what arrives.
 
 import { backoff, Continuity, isControl, parseCursor, pause } from './feed.js';
 import { ORDER, TRANSPORTS } from './transports.js';
+import { short, View } from './view.js';
 
-/** Rows of cursors a pane keeps: what fits beside its number without scrolling. */
-const TAPE_ROWS = 8;
 /** How long a pane stays amber after the server said `@reset`, in milliseconds: long enough to be read. */
 const RESET_SHOWN_MS = 6000;
 /** A cut by hand waits like a third failed attempt (2 to 4 s): long enough to see the others go on. */
 const CUT_COUNTS_AS = 3;
-
-/** What a badge says. */
-const BADGES = {
-  live: 'Live', connecting: 'Connecting', cut: 'Cut', paused: 'Paused', reset: 'Reset', gap: 'Gap', repeat: 'Repeat',
-};
+/** How long after a reconnect the pane counts what it caught up on, in milliseconds. */
+const CATCH_UP_MS = 500;
 
 export class Pane {
-  /** The pane's key, which names it for good; its transport may change. */
-  key;
+  /** What it reads over now; it began with the one it is named after. */
   transport;
   /** The newest state received: `{count}`. */
   state = null;
+  /** Messages received (new snapshots, if it polls), and how many events were not the one that was due. */
   received = 0;
   faults = 0;
 
-  #continuity = new Continuity();
   #url;
   #moved;
+  #view;
+  #continuity = new Continuity();
+  /** The connection, or the wait before the next: aborted with the reason for going on. */
   #attempt = new AbortController();
+  /** `connecting`, `live`, `cut` or `paused`. */
   #link = 'connecting';
-  #resetUntil = 0;
-  #fault = null;
   #tries = 0;
+  /** When the server asked to come back, in milliseconds from then. */
   #drainMs = null;
-  #catchingUp = null;
+  /** The first thing that went wrong: `{kind, text}`. Stays until the pane starts over. */
+  #fault = null;
+  #resetUntil = 0;
+  #isHushed = false;
+  #catchingUp = 0;
   #isPaused = () => false;
   #unpause = () => {};
-  #hushed = false;
-  #view;
-  #fresh = [];
-  #frame = 0;
 
   /** `moved(pane)` is called after each change of state. */
   constructor(key, url, moved) {
-    this.key = key;
     this.transport = key;
     this.#url = url;
     this.#moved = moved;
-    this.#view = document.getElementById('pane').content.firstElementChild.cloneNode(true);
-    this.#view.dataset.pane = key;
-    const actions = { cut: () => this.cut(), switch: () => this.use(this.#following()), clear: () => this.startOver() };
-    for (const [action, act] of Object.entries(actions)) {
-      this.#view.querySelector(`[data-action=${action}]`).addEventListener('click', act);
-    }
-    this.#showTransport();
-    this.#render();
+    const actions = {
+      cut: () => this.cut(),
+      switch: () => this.use(following(this.transport)),
+      clear: () => this.startOver(),
+    };
+    this.#view = new View(key, actions, () => this.#shown());
+    this.#view.transport(key, following(key));
+    this.#view.refresh();
   }
 
   get element() {
-    return this.#view;
+    return this.#view.element;
   }
 
   get cursor() {
@@ -83,8 +80,8 @@ export class Pane {
   use(transport) {
     if (transport === this.transport) return;
     this.transport = transport;
-    this.#row('mark', `switched to ${TRANSPORTS[transport].short}`);
-    this.#showTransport();
+    this.#view.transport(transport, following(transport));
+    this.#view.row('mark', `switched to ${TRANSPORTS[transport].short}`);
     this.#attempt.abort('switch');
   }
 
@@ -93,7 +90,7 @@ export class Pane {
     this.faults = 0;
     this.#fault = null;
     this.#continuity.forget();
-    this.#row('mark', 'started over');
+    this.#view.row('mark', 'started over');
     this.#attempt.abort('restart');
   }
 
@@ -105,66 +102,65 @@ export class Pane {
   }
 
   /** Takes one event, `{event, cursor, data}`, as if it had come from the transport. */
-  receive(event) {
+  receive({ event, cursor, data }) {
     const before = this.cursor;
     const { snapshots } = TRANSPORTS[this.transport];
-    const verdict = this.#continuity.check(event, { snapshots });
-    if (event.event === '@drain') this.#drainMs = event.data.reconnect_in_ms;
-    if (verdict === 'quiet') return this.#render();
+    const verdict = this.#continuity.check({ event, cursor }, { snapshots });
+    if (event === '@drain') this.#drainMs = data.reconnect_in_ms;
+    if (verdict === 'quiet') return this.#view.refresh();
 
-    const isState = !isControl(event.event) || event.event === '@state';
-    if (isState) this.state = event.data;
-    if (!isControl(event.event) || (snapshots && verdict !== 'baseline')) this.received += 1;
-    if (verdict === 'reset') this.#reset(event);
-    else this.#row(verdict, isState ? String(event.data?.count ?? '') : '', event.cursor);
-    if (verdict === 'gap' || verdict === 'repeat') return this.#turnRed(verdict, before, event.cursor);
-    if (this.#hushed) this.#become(this.#link);
+    const isState = !isControl(event) || event === '@state';
+    if (isState) this.state = data;
+    if (!isControl(event) || (snapshots && verdict !== 'baseline')) this.received += 1;
+    if (verdict === 'reset') this.#turnAmber(data?.reason ?? 'epoch_changed', cursor);
+    else this.#view.row(verdict, isState ? `${data?.count ?? ''}` : event, cursor);
+    if (verdict === 'gap' || verdict === 'repeat') return this.#turnRed(verdict, before, cursor);
+    if (this.#isHushed) this.#say(TRANSPORTS[this.transport].line);
     this.#moved(this);
   }
 
   /** Shows that the pane was watched and stayed where it was. */
   hush() {
-    if (this.#link === 'live') this.say(`Silent: still at ${short(this.cursor)}`);
-    this.#hushed = true;
-    this.#view.classList.remove('hush');
-    requestAnimationFrame(() => this.#view.classList.add('hush'));
-  }
-
-  /** Says something in the pane's line, until there is something newer to say. What broke a pane stays. */
-  say(text) {
-    this.#hushed = false;
-    this.#view.querySelector('.line').textContent = this.#fault?.text ?? text;
+    if (this.#link === 'live') this.#say(`Silent: still at ${short(this.cursor)}`);
+    this.#isHushed = true;
+    this.#view.hush();
   }
 
   async #read() {
     const { signal } = (this.#attempt = new AbortController());
-    const before = this.received;
-    let from = this.cursor;
-    this.#become('connecting');
+    const { watch } = TRANSPORTS[this.transport];
     this.#drainMs = null;
-    const on = {
-      open: () => {
-        if (signal.aborted || this.#link === 'live') return;
-        this.#tries = 0;
-        this.#become('live');
-        if (from) this.#catchUp(from, before);
-      },
-      event: (event) => signal.aborted || this.receive(event),
-      retry: () => {
-        if (signal.aborted) return;
-        from = this.cursor;
-        this.#become('connecting', 'The browser is reconnecting by itself');
-      },
-    };
+    this.#become('connecting');
     const aborted = new Promise((resolve) => signal.addEventListener('abort', resolve));
     try {
-      await Promise.race([TRANSPORTS[this.transport].watch(this.#url, this.cursor, on, signal), aborted]);
+      await Promise.race([watch(this.#url, this.cursor, this.#listener(signal), signal), aborted]);
     } catch {
       // A connection that failed is over, like one that ended: the wait and the next attempt are the same.
     }
     const over = signal.aborted ? signal.reason : 'ended';
     this.#attempt.abort(over);
     return over;
+  }
+
+  // What one connection calls back. Whatever it still says after it was aborted is not heard.
+  #listener(signal) {
+    let [from, before] = [this.cursor, this.received];
+    const open = () => {
+      if (this.#link === 'live') return;
+      this.#tries = 0;
+      this.#become('live');
+      if (from) this.#catchUp(from, before);
+    };
+    const retry = () => {
+      [from, before] = [this.cursor, this.received];
+      this.#become('connecting', 'The browser is reconnecting by itself');
+    };
+    const unlessAborted = (act) => (event) => signal.aborted || act(event);
+    return {
+      open: unlessAborted(open),
+      retry: unlessAborted(retry),
+      event: unlessAborted((event) => this.receive(event)),
+    };
   }
 
   async #waitBeforeReconnecting(over) {
@@ -182,15 +178,14 @@ export class Pane {
     return new Promise((resume) => (this.#unpause = resume));
   }
 
-  // Shortly after a reconnect the pane says what it has missed meanwhile, and got.
   #catchUp(from, before) {
     clearTimeout(this.#catchingUp);
-    this.#row('mark', `resumed from ${short(from)}`);
-    this.say(`Resumed from ${short(from)}`);
+    this.#view.row('mark', `resumed from ${short(from)}`);
+    this.#say(`Resumed from ${short(from)}`);
     this.#catchingUp = setTimeout(() => {
       const missed = this.received - before;
-      if (this.#link === 'live' && missed) this.say(`Resumed from ${short(from)}, caught up on ${missed}`);
-    }, 500);
+      if (this.#link === 'live' && missed) this.#say(`Resumed from ${short(from)}, caught up on ${missed}`);
+    }, CATCH_UP_MS);
   }
 
   #turnRed(kind, before, cursor) {
@@ -198,98 +193,37 @@ export class Pane {
     const name = kind === 'gap' ? 'Gap' : 'Repeat';
     this.faults += 1;
     this.#fault ??= { kind, text: `${name}: .${offset + 1} was due, ${short(cursor)} came` };
-    this.say('');
-    this.#render();
+    this.#say('');
   }
 
-  #reset({ data, cursor }) {
+  #turnAmber(reason, cursor) {
     this.#resetUntil = Date.now() + RESET_SHOWN_MS;
-    if (data?.count !== undefined) this.state = data;
-    const reason = data?.reason ?? 'epoch_changed';
-    this.#row('reset', `@reset ${reason}`);
-    this.say(`The server says continuity was lost (${reason}). Goes on from ${short(cursor)}`);
-    setTimeout(() => this.#render(), RESET_SHOWN_MS + 50);
-  }
-
-  #following() {
-    return ORDER[(ORDER.indexOf(this.transport) + 1) % ORDER.length];
+    this.#view.row('reset', `@reset ${reason}`);
+    this.#say(`The server says continuity was lost (${reason}). Goes on from ${short(cursor)}`);
+    setTimeout(() => this.#view.refresh(), RESET_SHOWN_MS + 50);
   }
 
   #become(link, line = TRANSPORTS[this.transport].line) {
     this.#link = link;
-    this.say(line);
-    this.#render();
+    this.#say(line);
+    this.#view.refresh();
   }
 
-  #showTransport() {
-    const { name, how } = TRANSPORTS[this.transport];
-    const view = this.#view;
-    view.dataset.transport = this.transport;
-    view.setAttribute('aria-label', `${name} pane`);
-    view.querySelector('h3').textContent = name;
-    view.querySelector('.how').textContent = how;
-    const next = view.querySelector('[data-action=switch]');
-    next.textContent = `To ${TRANSPORTS[this.#following()].short}`;
-    next.setAttribute('aria-label', `Switch to ${TRANSPORTS[this.#following()].name}, from the same cursor`);
+  // What broke a pane stays said.
+  #say(text) {
+    this.#isHushed = false;
+    this.#view.say(this.#fault?.text ?? text);
   }
 
-  #row(kind, text, cursor) {
-    this.#fresh.push({ kind, text, cursor });
-    if (this.#fresh.length > TAPE_ROWS) this.#fresh.shift();
-    this.#render();
-  }
-
-  // However many messages arrived since, the page is written once a frame.
-  #render() {
-    this.#frame ||= requestAnimationFrame(() => {
-      this.#frame = 0;
-      this.#write();
-    });
-  }
-
-  #write() {
-    const view = this.#view;
-    const shown = this.#fault?.kind ?? (Date.now() < this.#resetUntil ? 'reset' : this.#link);
-    view.dataset.state = this.#fault ? 'error' : shown === 'paused' ? 'cut' : shown;
-    view.dataset.cursor = this.cursor ?? '';
-    view.dataset.count = this.state?.count ?? '';
-    view.dataset.received = this.received;
-    const { epoch = '', offset } = parseCursor(this.cursor) ?? {};
-    const texts = {
-      '.state': BADGES[shown],
-      '.number': format(this.state?.count),
-      '.at .epoch': epoch,
-      '.at .offset': offset === undefined ? '' : `.${offset}`,
-      '.received': format(this.received),
-      '.faults': this.faults,
-    };
-    for (const [selector, text] of Object.entries(texts)) view.querySelector(selector).textContent = text;
-    const tape = view.querySelector('.tape');
-    tape.prepend(...this.#fresh.splice(0).reverse().map(row));
-    while (tape.children.length > TAPE_ROWS) tape.lastChild.remove();
+  #shown() {
+    const { cursor, received, faults } = this;
+    const isReset = Date.now() < this.#resetUntil;
+    const badge = this.#fault?.kind ?? (isReset ? 'reset' : this.#link);
+    return { badge, cursor, received, faults, count: this.state?.count };
   }
 }
 
-/** A number as people write it; a dash for none. */
-export const format = (number) => (number === undefined || number === null ? '–' : number.toLocaleString('en-US'));
-
-/** `.42`: within one channel the offset says it all. */
-export const short = (cursor) => (cursor ? `.${parseCursor(cursor).offset}` : 'the present state');
-
-function row({ kind, text, cursor }) {
-  const li = document.createElement('li');
-  li.className = kind;
-  if (cursor) {
-    const { epoch, offset } = parseCursor(cursor);
-    li.append(span('epoch', epoch), span('offset', `.${offset}`));
-  }
-  li.append(span('text', text));
-  return li;
-}
-
-function span(className, text) {
-  const element = document.createElement('span');
-  element.className = className;
-  element.textContent = text;
-  return element;
+/** The transport that a pane's switch goes to. */
+function following(transport) {
+  return ORDER[(ORDER.indexOf(transport) + 1) % ORDER.length];
 }
