@@ -2,7 +2,7 @@
 
 import { backoff, Continuity, isControl, parseCursor, pause } from './feed.js';
 import { ORDER, TRANSPORTS } from './transports.js';
-import { short, View } from './view.js';
+import { format, short, View } from './view.js';
 
 /** How long a pane stays amber after the server said `@reset`, in milliseconds: long enough to be read. */
 const RESET_SHOWN_MS = 6000;
@@ -113,7 +113,7 @@ export class Pane {
     if (isState) this.state = data;
     if (!isControl(event) || (snapshots && verdict !== 'baseline')) this.received += 1;
     if (verdict === 'reset') this.#turnAmber(data?.reason ?? 'epoch_changed', cursor);
-    else this.#view.row(verdict, isState ? `${data?.count ?? ''}` : event, cursor);
+    else this.#view.row(verdict, isState ? format(data?.count) : event, cursor);
     if (verdict === 'gap' || verdict === 'repeat') return this.#turnRed(verdict, before, cursor);
     if (this.#isHushed) this.#say(TRANSPORTS[this.transport].line);
     this.#moved(this);
