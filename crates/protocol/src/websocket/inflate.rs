@@ -146,10 +146,11 @@ impl Stream {
     }
 }
 
-/// Makes room in a full `out`: one byte beyond `max` is enough to see that the limit is exceeded.
+/// Makes room in a full `out`: up to `max`, and then a byte at a time, since one beyond it is enough to see that the
+/// limit is exceeded.
 fn grow(out: &mut Vec<u8>, arrived: usize, max: usize) {
     let wanted = if out.is_empty() { LEAST_CAPACITY.max(arrived * USUAL_RATIO) } else { out.len() * 2 };
-    let wanted = wanted.min(max.saturating_add(1)).max(out.len() + 1);
+    let wanted = wanted.min(max).max(out.len() + 1);
     out.reserve_exact(wanted - out.len());
 }
 

@@ -9,16 +9,12 @@ pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || symbol(byte))
 }
 
-/// Splits at `separator`, but not within a quoted string.
+/// Splits at `separator`, but not within a quoted string. What is quoted must be a token, so that an escaped quote needs
+/// no care here: the piece it is in is malformed however it is cut.
 pub(super) fn split_list(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
-    let mut escaped = false;
     text.split(move |character| {
-        let escape = quoted && !escaped && character == '\\';
-        if character == '"' && !escaped {
-            quoted = !quoted;
-        }
-        escaped = escape;
+        quoted ^= character == '"';
         character == separator && !quoted
     })
 }

@@ -103,16 +103,28 @@ fn a_message_full_of_final_blocks_is_refused() {
 
 #[test]
 fn a_message_that_is_not_whole_is_refused() {
-    for whole in [&b"\xf2\x48\xcd\xc9\xc9\x07\x00"[..], b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00"] {
+    let refused = |payload: &[u8]| {
+        feed(&mut inflating(false), [frame(0xc2, payload).as_slice()]).1.map_err(|fault| fault.code.0)
+    };
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let dynamic = compress_once(&likely_text(&mut fastrand::Rng::with_seed(seed), 3000), 15);
+    for whole in [&b"\xf2\x48\xcd\xc9\xc9\x07\x00"[..], b"\x00\x05\x00\xfa\xffHello\x00", &dynamic] {
+        assert_eq!(refused(whole), Ok(()));
+        // A zero byte alone is an empty message.
         for cut in (0..whole.len()).filter(|&cut| whole[..cut] != *b"\x00") {
-            assert_eq!(inflate_one(&whole[..cut]), Err(1007), "cut at {cut}");
+            assert_eq!(refused(&whole[..cut]), Err(1007), "cut at {cut}, seed {seed}");
         }
     }
-    // Its lengths make the tail, and the end behind it, part of the text.
-    assert_eq!(inflate_one(b"\x00\x04\x00\xfb\xff"), Err(1007));
-    assert_eq!(inflate_one(b"\x00\x09\x00\xf6\xff"), Err(1007));
-    assert_eq!(inflate_one(b"\xff\xff\xff\xff"), Err(1007));
-    assert_eq!(inflate_one(b"\xf2\x48\xcd\xc9\xc9\x07\x00\x00\x00\xff\xff\x06"), Err(1007));
+    // Stored blocks of lengths that would take the tail, or the end behind it, for text.
+    assert_eq!(refused(b"\x00\x04\x00\xfb\xff"), Err(1007));
+    assert_eq!(refused(b"\x00\x09\x00\xf6\xff"), Err(1007));
+    // A final block that would end within the tail.
+    assert_eq!(refused(b"\x03\x00"), Ok(()));
+    assert_eq!(refused(b"\x03"), Err(1007));
+    // Junk, in place of a message and behind one.
+    assert_eq!(refused(b"\xff\xff\xff\xff"), Err(1007));
+    assert_eq!(refused(b"\xf2\x48\xcd\xc9\xc9\x07\x00\x00\x00\xff\xff\x06"), Err(1007));
 }
 
 #[test]
