@@ -7,6 +7,7 @@
 
 mod api;
 mod clock;
+pub mod disk;
 pub mod memory;
 mod retention;
 #[doc(hidden)]
