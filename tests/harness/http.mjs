@@ -4,10 +4,9 @@ import assert from 'node:assert/strict';
 
 import { Inbox } from './inbox.mjs';
 
-/** One request. Returns `{status, headers, text, json, cursor}`. A `body` that is no string is sent as JSON. */
+/** One request, with `body` as JSON. Returns `{status, headers, text, json, cursor}`. */
 export async function request(url, { method, body, headers = {} } = {}) {
-  const text = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
-  const response = await fetch(url, { method: method ?? (body === undefined ? 'GET' : 'POST'), body: text, headers });
+  const response = await fetch(url, { method: method ?? (body === undefined ? 'GET' : 'POST'), body: JSON.stringify(body), headers });
   const answer = await response.text();
   const json = /json/.test(response.headers.get('content-type') ?? '') && answer ? JSON.parse(answer) : undefined;
   return { status: response.status, headers: response.headers, text: answer, json, cursor: response.headers.get('plainwire-cursor') };

@@ -67,6 +67,8 @@ class Server {
       const line = await banner.find((text) => /http:\/\/127\.0\.0\.1:\d+/.test(text), 'its URL on stdout');
       this.port = Number(/http:\/\/127\.0\.0\.1:(\d+)/.exec(line)[1]);
     } catch (error) {
+      child.kill('SIGKILL');
+      await errors.closed();
       throw new Error(`${error.message}\nIt said on stderr:\n${errors.all.join('\n')}`);
     }
   }
