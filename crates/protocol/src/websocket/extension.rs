@@ -1,6 +1,6 @@
 //! The `Sec-WebSocket-Extensions` header (RFC 6455 §9.1).
 
-use super::token::{is_token, split_list};
+use super::token::is_token;
 
 /// One extension of the list, such as `permessage-deflate; client_max_window_bits=10`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +15,11 @@ pub(super) struct Extension {
 pub(super) struct Malformed;
 
 /// Parses one header line. A list may be spread over several lines; they stand one behind the other.
+///
+/// Quoted strings need no care when splitting: they must hold tokens, so that one with a separator in it is malformed
+/// whole or cut.
 pub(super) fn parse_extensions(line: &str) -> Result<Vec<Extension>, Malformed> {
-    split_list(line, ',')
+    line.split(',')
         .map(str::trim_ascii)
         // Empty elements of a list are ignored (RFC 9110 §5.6.1).
         .filter(|element| !element.is_empty())
@@ -25,7 +28,7 @@ pub(super) fn parse_extensions(line: &str) -> Result<Vec<Extension>, Malformed> 
 }
 
 fn parse_extension(element: &str) -> Result<Extension, Malformed> {
-    let mut parts = split_list(element, ';').map(str::trim_ascii);
+    let mut parts = element.split(';').map(str::trim_ascii);
     let name = parts.next().filter(|name| is_token(name)).ok_or(Malformed)?;
     let parameters = parts.map(parse_parameter).collect::<Result<_, _>>()?;
     Ok(Extension { name: name.to_owned(), parameters })

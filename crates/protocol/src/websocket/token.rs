@@ -9,16 +9,6 @@ pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || symbol(byte))
 }
 
-/// Splits at `separator`, but not within a quoted string. What is quoted must be a token, so that an escaped quote needs
-/// no care here: the piece it is in is malformed however it is cut.
-pub(super) fn split_list(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    text.split(move |character| {
-        quoted ^= character == '"';
-        character == separator && !quoted
-    })
-}
-
 /// The elements of a header that is a comma-separated list of tokens, over all its lines.
 /// Lines that are not ASCII have none.
 pub(super) fn list_of(headers: &HeaderMap, name: impl AsHeaderName) -> impl Iterator<Item = &str> {
