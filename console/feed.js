@@ -23,13 +23,13 @@ export const isControl = (event) => event?.startsWith('@') ?? false;
 export class Continuity {
   /** The cursor of the last event, to resume from. */
   cursor = null;
-  /** Whether the next snapshot may be anywhere: nothing was read yet, or the server said `@reset`. */
-  #fresh = true;
+  /** Whether the server just said `@reset`: the snapshot that follows may be anywhere. */
+  #isReset = false;
 
   /** Forgets the position: the next snapshot or message is the baseline. */
   forget() {
     this.cursor = null;
-    this.#fresh = true;
+    this.#isReset = false;
   }
 
   /** `snapshots`: each event is the newest state (short polling), so offsets may be skipped but never go back. */
@@ -37,12 +37,13 @@ export class Continuity {
     const to = parseCursor(cursor);
     if (!to) return 'quiet';
     const from = parseCursor(this.cursor);
-    const fresh = this.#fresh || !from;
+    const wasReset = this.#isReset;
     this.cursor = cursor;
-    this.#fresh = event === '@reset';
+    this.#isReset = event === '@reset';
 
     if (event === '@reset') return 'reset';
-    if (fresh) return isControl(event) && event !== '@state' ? 'quiet' : 'baseline';
+    if (event === '@state' && wasReset) return 'baseline';
+    if (!from) return isControl(event) && event !== '@state' ? 'quiet' : 'baseline';
     if (snapshots) return judgeSnapshot(from, to);
     const due = isControl(event) ? from.offset : from.offset + 1;
     if (to.epoch !== from.epoch || to.offset > due) return 'gap';
