@@ -1,0 +1,197 @@
+//! `[channel."pattern"]`: how the channels of a name are kept, and what they take.
+
+use std::fmt;
+use std::sync::Arc;
+
+use plainwire_hub::machine::Reducer;
+use plainwire_log::Policy;
+use plainwire_protocol::{Json, Pattern, Problem};
+use toml::de::DeTable;
+
+use super::fault::Faults;
+use super::machine;
+use super::options::{ChannelOptions, Retain};
+use super::table::{Item, Table, json, table_of};
+
+/// What a configuration says of the channels that match a pattern.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Channel {
+    /// Their names.
+    pub pattern: Pattern,
+    /// How their messages are kept.
+    pub policy: Arc<Policy>,
+    /// What decides on their state. Without it they have none.
+    pub machine: Option<Arc<dyn Reducer>>,
+    /// What the messages that clients publish look like.
+    pub message_schema: Option<MessageSchema>,
+    /// Whether `PUT` replaces the state.
+    pub replace: bool,
+    /// Whether `PATCH` changes the state.
+    pub patch: bool,
+    /// Whether a plain `POST` publishes.
+    pub messages: bool,
+    /// The names of the commands that the configuration has.
+    pub commands: Vec<String>,
+}
+
+/// A JSON Schema for messages.
+#[derive(Clone)]
+pub struct MessageSchema(Arc<jsonschema::Validator>);
+
+impl Channel {
+    /// Channels that take messages and have no state, kept as the defaults say.
+    pub fn new(pattern: Pattern) -> Channel {
+        let (options, retain) = (ChannelOptions::default(), Retain::default());
+        Channel {
+            pattern,
+            policy: policy(&options, &retain),
+            machine: None,
+            message_schema: None,
+            replace: false,
+            patch: false,
+            messages: true,
+            commands: Vec::new(),
+        }
+    }
+
+    /// Gives them a state that `reducer` decides on. They take commands only, until further fields say otherwise.
+    #[must_use]
+    pub fn with_state(mut self, reducer: Arc<dyn Reducer>) -> Channel {
+        self.machine = Some(reducer);
+        self.messages = false;
+        self
+    }
+
+    /// Refuses a message that is not as the schema says.
+    pub fn check_message(&self, data: &Json) -> Result<(), Problem> {
+        match &self.message_schema {
+            Some(schema) => schema.check(data),
+            None => Ok(()),
+        }
+    }
+
+    /// The methods that the channels' own URL takes: the `Allow` header.
+    pub fn allowed_methods(&self) -> String {
+        let mut allowed = "GET, HEAD, OPTIONS".to_owned();
+        for (method, taken) in [
+            ("POST", self.messages || self.machine.is_none()),
+            ("PUT", self.replace && self.machine.is_some()),
+            ("PATCH", self.patch && self.machine.is_some()),
+        ] {
+            if taken {
+                allowed.push_str(", ");
+                allowed.push_str(method);
+            }
+        }
+        allowed
+    }
+
+    /// Reads one `[channel."pattern"]`.
+    pub(super) fn read(
+        pattern: Pattern,
+        item: &Item<'_>,
+        file: &str,
+        faults: &mut Faults,
+    ) -> Option<Channel> {
+        let table: &DeTable<'_> = table_of(pattern.as_str(), item, faults)?;
+        let mut table = Table::new(table);
+        let options = ChannelOptions::read(&mut table, faults);
+        let retain = match table.take_table("retain", faults) {
+            Some(retain) => {
+                let mut retain = Table::new(retain);
+                let read = Retain::read(&mut retain, faults);
+                retain.finish(faults);
+                read
+            }
+            None => Retain::default(),
+        };
+        let message_schema = table.take("message_schema").and_then(|item| MessageSchema::read(item, faults));
+        let machine = machine::read(&mut table, file, faults);
+        let has_state = machine.is_some();
+        if !has_state {
+            refuse_without_state(&mut table, faults);
+        }
+        table.finish(faults);
+        let (machine, commands) = machine.flatten().unzip();
+        Some(Channel {
+            pattern,
+            policy: policy(&options, &retain),
+            machine,
+            message_schema,
+            replace: options.replace,
+            patch: options.patch,
+            messages: options.messages || !has_state,
+            commands: commands.unwrap_or_default(),
+        })
+    }
+}
+
+/// What only a state gives a meaning.
+fn refuse_without_state(table: &mut Table<'_>, faults: &mut Faults) {
+    for key in ["schema", "command", "rule", "replace", "patch"] {
+        if let Some(item) = table.take(key)
+            && item.get_ref().as_bool() != Some(false)
+        {
+            faults.at(item.span(), format!("`{key}` needs a `state`, and this channel has none"));
+        }
+    }
+    if let Some(item) = table.take("messages")
+        && item.get_ref().as_bool() == Some(false)
+    {
+        faults.at(item.span(), "a channel with neither a `state` nor messages could hold nothing");
+    }
+}
+
+fn policy(options: &ChannelOptions, retain: &Retain) -> Arc<Policy> {
+    Arc::new(Policy {
+        durability: options.durability,
+        max_count: retain.count as u64,
+        max_bytes: retain.bytes as u64,
+        max_age: retain.age,
+        key_window: options.key_window,
+    })
+}
+
+impl MessageSchema {
+    /// Compiles a schema: draft 2020-12, `$ref` within the schema only, patterns in linear time.
+    pub fn compile(schema: &serde_json::Value) -> Result<MessageSchema, String> {
+        let options =
+            jsonschema::options().offline().with_pattern_options(jsonschema::PatternOptions::regex());
+        options
+            .build(schema)
+            .map(|validator| MessageSchema(Arc::new(validator)))
+            .map_err(|error| error.to_string())
+    }
+
+    fn read(item: &Item<'_>, faults: &mut Faults) -> Option<MessageSchema> {
+        let compiled = MessageSchema::compile(&json(item, faults));
+        compiled.map_err(|message| faults.at(item.span(), format!("`message_schema`: {message}"))).ok()
+    }
+
+    fn check(&self, data: &Json) -> Result<(), Problem> {
+        let value = data.to().map_err(|error| Problem::new(400, "body_json", error))?;
+        self.0.validate(&value).map_err(|error| {
+            let at = error.instance_path().to_string();
+            Problem::new(400, "schema", format!("the message, at \"{at}\": {}", error.masked()))
+                .with("at", at)
+        })
+    }
+}
+
+impl fmt::Debug for MessageSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MessageSchema")
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("pattern", &self.pattern)
+            .field("policy", &self.policy)
+            .field("state", &self.machine.as_ref().map(|machine| machine.initial()))
+            .field("commands", &self.commands)
+            .finish_non_exhaustive()
+    }
+}

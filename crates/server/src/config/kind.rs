@@ -1,0 +1,272 @@
+//! The kinds of values that options take, and how they are written: durations `25s`, sizes `64MiB`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plainwire_log::Durability;
+use toml::de::DeValue;
+
+use super::Engine;
+
+/// A kind of option value. Environment variables give text, files also TOML's own integers, booleans and arrays.
+pub(super) trait Kind {
+    /// What the server works with.
+    type Value: Clone;
+    /// The kind, for people.
+    const NAME: &'static str;
+
+    /// Reads it as an environment variable has it.
+    fn from_text(text: &str) -> Result<Self::Value, String>;
+
+    /// Reads it as a file has it.
+    fn from_toml(value: &DeValue<'_>) -> Result<Self::Value, String> {
+        match value {
+            DeValue::String(text) => Self::from_text(text),
+            other => Err(format!("expected a {}, not {}", Self::NAME, article(other.type_str()))),
+        }
+    }
+
+    /// Whether it lies between two others.
+    fn within(_value: &Self::Value, _least: &Self::Value, _most: &Self::Value) -> bool {
+        true
+    }
+}
+
+/// `127.0.0.1:8080`.
+pub(super) struct Address;
+/// A file or directory.
+pub(super) struct Directory;
+/// `25s`.
+pub(super) struct Span;
+/// `7d`, or `never`.
+pub(super) struct Age;
+/// `64MiB`.
+pub(super) struct Size;
+/// A whole number.
+pub(super) struct Count;
+/// `true` or `false`.
+pub(super) struct Switch;
+/// A list of origins.
+pub(super) struct Origins;
+/// `disk` or `memory`.
+pub(super) struct EngineName;
+/// `fsync`, `write` or `memory`.
+pub(super) struct Durable;
+
+impl Kind for Address {
+    type Value = SocketAddr;
+    const NAME: &'static str = "address";
+
+    fn from_text(text: &str) -> Result<SocketAddr, String> {
+        text.parse().map_err(|_| {
+            format!("\"{text}\" is no address; write it like \"127.0.0.1:8080\" or \"[::1]:8080\"")
+        })
+    }
+}
+
+impl Kind for Directory {
+    type Value = PathBuf;
+    const NAME: &'static str = "path";
+
+    fn from_text(text: &str) -> Result<PathBuf, String> {
+        if text.is_empty() { Err("the path is empty".into()) } else { Ok(text.into()) }
+    }
+}
+
+impl Kind for Span {
+    type Value = Duration;
+    const NAME: &'static str = "duration";
+
+    fn from_text(text: &str) -> Result<Duration, String> {
+        let bad = || {
+            format!("\"{text}\" is no duration; write it like \"500ms\", \"25s\", \"10m\", \"24h\" or \"7d\"")
+        };
+        let (number, unit) = split(text).ok_or_else(bad)?;
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(bad()),
+        };
+        number.checked_mul(millis).map(Duration::from_millis).ok_or_else(bad)
+    }
+
+    fn within(value: &Duration, least: &Duration, most: &Duration) -> bool {
+        (least..=most).contains(&value)
+    }
+}
+
+impl Kind for Age {
+    type Value = Option<Duration>;
+    const NAME: &'static str = "duration or \"never\"";
+
+    fn from_text(text: &str) -> Result<Option<Duration>, String> {
+        if text == "never" { Ok(None) } else { Span::from_text(text).map(Some) }
+    }
+
+    fn within(value: &Option<Duration>, least: &Option<Duration>, most: &Option<Duration>) -> bool {
+        value.is_none() || (least..=most).contains(&value)
+    }
+}
+
+impl Kind for Size {
+    type Value = usize;
+    const NAME: &'static str = "size";
+
+    fn from_text(text: &str) -> Result<usize, String> {
+        let bad =
+            || format!("\"{text}\" is no size; write it like \"512B\", \"64KiB\", \"1MiB\" or \"2GiB\"");
+        let (number, unit) = split(text).ok_or_else(bad)?;
+        let bytes = match unit {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "TiB" => 1u64 << 40,
+            _ => return Err(bad()),
+        };
+        number.checked_mul(bytes).and_then(|bytes| bytes.try_into().ok()).ok_or_else(bad)
+    }
+
+    fn within(value: &usize, least: &usize, most: &usize) -> bool {
+        (least..=most).contains(&value)
+    }
+}
+
+impl Kind for Count {
+    type Value = usize;
+    const NAME: &'static str = "whole number";
+
+    fn from_text(text: &str) -> Result<usize, String> {
+        text.parse().map_err(|_| format!("\"{text}\" is no whole number"))
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Result<usize, String> {
+        match value {
+            DeValue::Integer(integer) => usize::from_str_radix(integer.as_str(), integer.radix())
+                .map_err(|_| format!("{integer} is out of range")),
+            other => Err(format!("expected a whole number, not {}", article(other.type_str()))),
+        }
+    }
+
+    fn within(value: &usize, least: &usize, most: &usize) -> bool {
+        (least..=most).contains(&value)
+    }
+}
+
+impl Kind for Switch {
+    type Value = bool;
+    const NAME: &'static str = "`true` or `false`";
+
+    fn from_text(text: &str) -> Result<bool, String> {
+        text.parse().map_err(|_| format!("\"{text}\" is neither `true` nor `false`"))
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Result<bool, String> {
+        value
+            .as_bool()
+            .ok_or_else(|| format!("expected `true` or `false`, not {}", article(value.type_str())))
+    }
+}
+
+impl Kind for Origins {
+    type Value = Vec<String>;
+    const NAME: &'static str = "list of origins";
+
+    fn from_text(text: &str) -> Result<Vec<String>, String> {
+        text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(origin).collect()
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+        let expected = || "expected a list of origins, like [\"https://app.example\"]".to_owned();
+        let items = value.as_array().ok_or_else(expected)?;
+        items.iter().map(|item| origin(item.get_ref().as_str().ok_or_else(expected)?)).collect()
+    }
+}
+
+/// An origin (RFC 6454 §6.2), or `*` for any.
+fn origin(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let legal = |host: &str| {
+        !host.is_empty() && !host.contains(|c: char| c == '/' || c == '*' || !c.is_ascii_graphic())
+    };
+    if text == "*" || host.is_some_and(legal) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "\"{text}\" is no origin; write it like \"https://app.example\", without a path, or \"*\" for any"
+    ))
+}
+
+impl Kind for EngineName {
+    type Value = Engine;
+    const NAME: &'static str = "`disk` or `memory`";
+
+    fn from_text(text: &str) -> Result<Engine, String> {
+        match text {
+            "disk" => Ok(Engine::Disk),
+            "memory" => Ok(Engine::Memory),
+            _ => Err(format!("there is no engine \"{text}\", only \"disk\" and \"memory\"")),
+        }
+    }
+}
+
+impl Kind for Durable {
+    type Value = Durability;
+    const NAME: &'static str = "`fsync`, `write` or `memory`";
+
+    fn from_text(text: &str) -> Result<Durability, String> {
+        match text {
+            "fsync" => Ok(Durability::Fsync),
+            "write" => Ok(Durability::Write),
+            "memory" => Ok(Durability::Memory),
+            _ => Err(format!("there is no durability \"{text}\", only \"fsync\", \"write\" and \"memory\"")),
+        }
+    }
+}
+
+/// A number and its unit.
+fn split(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    Some((text[..end].parse().ok()?, text[end..].trim_start()))
+}
+
+pub(super) fn article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes() {
+        assert_eq!(Span::from_text("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(Span::from_text("25 s"), Ok(Duration::from_secs(25)));
+        assert_eq!(Span::from_text("7d"), Ok(Duration::from_secs(604_800)));
+        assert_eq!(Age::from_text("never"), Ok(None));
+        assert_eq!(Size::from_text("64MiB"), Ok(64 << 20));
+        for bad in ["", "s", "5", "-5s", "5 weeks", "1.5h", "99999999999999999999s", "18446744073709551615d"]
+        {
+            assert!(Span::from_text(bad).is_err(), "{bad}");
+        }
+        for bad in ["64", "64MB", "64 mib", "1e3KiB", "18446744073709551615TiB"] {
+            assert!(Size::from_text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn origins_have_no_path() {
+        assert_eq!(
+            Origins::from_text("https://a.example, http://b:8080"),
+            Ok(vec!["https://a.example".into(), "http://b:8080".into()])
+        );
+        for bad in ["a.example", "https://a.example/", "https://*.example", "null"] {
+            assert!(Origins::from_text(bad).is_err(), "{bad}");
+        }
+    }
+}

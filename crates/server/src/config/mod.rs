@@ -1,0 +1,241 @@
+//! The configuration: `plainwire.toml`, parsed once into what the server works with.
+//!
+//! Whatever is wrong with it is told before anything starts: where in the file, in which words, and what to do.
+
+mod alias;
+mod channel;
+mod fault;
+mod kind;
+mod machine;
+mod options;
+mod reference;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use plainwire_protocol::{ChannelName, Pattern};
+use toml::de::DeTable;
+
+pub use alias::Alias;
+pub use channel::{Channel, MessageSchema};
+pub use fault::{ConfigError, Fault, Place};
+pub use options::{Server, Tail};
+pub use reference::reference;
+
+use fault::Faults;
+use table::Table;
+
+/// The configuration that `plainwire dev` starts with: a documented example of everything.
+pub const DEV_TOML: &str = include_str!("dev.toml");
+
+/// A configuration, resolved: defaults filled in, expressions compiled, everything checked.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The process and its connections.
+    pub server: Server,
+    /// What is kept in memory of channels that somebody listens to.
+    pub tail: Tail,
+    channels: Channels,
+    aliases: HashMap<String, Alias>,
+}
+
+/// What keeps messages and states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Files in the data directory.
+    Disk,
+    /// Memory: nothing survives the process.
+    Memory,
+}
+
+/// The channels of a configuration, the most specific pattern first.
+#[derive(Clone, Debug, Default)]
+struct Channels(Vec<Arc<Channel>>);
+
+impl Config {
+    /// The defaults, without any channel: what an application that configures itself in Rust begins with.
+    pub fn empty() -> Config {
+        Config {
+            server: Server::default(),
+            tail: Tail::default(),
+            channels: Channels::default(),
+            aliases: HashMap::new(),
+        }
+    }
+
+    /// The configuration of dev mode, [`DEV_TOML`].
+    ///
+    /// # Panics
+    /// Never: it is built in, and tested.
+    pub fn dev() -> Config {
+        Config::parse(DEV_TOML, "dev.toml").expect("the built-in configuration is right")
+    }
+
+    /// Reads a file, then the environment, which wins.
+    pub fn load(path: impl AsRef<Path>) -> Result<Config, ConfigError> {
+        let name = path.as_ref().display().to_string();
+        let text = std::fs::read_to_string(path.as_ref())
+            .map_err(|error| ConfigError::of(&name, format!("cannot be read: {error}")))?;
+        let mut config = Config::parse(&text, &name)?;
+        config.overlay_environment()?;
+        Ok(config)
+    }
+
+    /// Parses a text. Errors call it `source_name`.
+    pub fn parse(text: &str, source_name: &str) -> Result<Config, ConfigError> {
+        let mut faults = Faults::default();
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            faults.at(error.span().unwrap_or(0..0), hint(error.message()));
+        }
+        if !faults.is_empty() {
+            // What follows a syntax error is guesswork.
+            return Err(faults.into_error(source_name, text));
+        }
+        let config = read(document.get_ref(), text, &mut faults);
+        if faults.is_empty() { Ok(config) } else { Err(faults.into_error(source_name, text)) }
+    }
+
+    /// Sets what `PLAINWIRE_…` variables of the environment say; see [`reference`] for their names.
+    pub fn overlay_environment(&mut self) -> Result<(), ConfigError> {
+        self.overlay(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    /// Sets what variables that `lookup` knows say.
+    pub fn overlay(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        let server = Server::ROWS.iter().map(|row| (true, row.name));
+        let tail = Tail::ROWS.iter().map(|row| (false, row.name));
+        for (of_server, name) in server.chain(tail) {
+            let variable = if of_server { server_variable(name) } else { tail_variable(name) };
+            let Some(text) = lookup(&variable) else { continue };
+            let set = if of_server { self.server.set(name, &text) } else { self.tail.set(name, &text) };
+            set.map_err(|message| ConfigError::of(&variable, message))?;
+        }
+        self.check_conformance().map_err(|message| ConfigError::of("PLAINWIRE_CONFORMANCE", message))
+    }
+
+    /// Sets where to listen, as a command line says.
+    pub fn set_listen(&mut self, listen: SocketAddr) -> Result<(), ConfigError> {
+        self.server.listen = listen;
+        self.check_conformance().map_err(|message| ConfigError::of("--listen", message))
+    }
+
+    /// What is said of a channel: the most specific pattern that matches.
+    pub fn channel_for(&self, name: &ChannelName) -> Option<&Arc<Channel>> {
+        self.channels.find(name)
+    }
+
+    /// The channels, the most specific pattern first.
+    pub fn channels(&self) -> &[Arc<Channel>] {
+        &self.channels.0
+    }
+
+    /// Adds channels, in place of those of the same pattern.
+    pub fn add_channel(&mut self, channel: Channel) {
+        self.channels.0.retain(|other| other.pattern != channel.pattern);
+        self.channels.0.push(Arc::new(channel));
+        self.channels.sort();
+    }
+
+    /// What a path stands for, if it is an alias.
+    pub fn alias(&self, path: &str) -> Option<&Alias> {
+        self.aliases.get(path)
+    }
+
+    /// The aliases.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &Alias)> {
+        self.aliases.iter().map(|(path, alias)| (path.as_str(), alias))
+    }
+
+    /// The conformance routes answer whatever they are asked, so they are never on a network.
+    fn check_conformance(&self) -> Result<(), String> {
+        if self.server.conformance && !self.server.listen.ip().is_loopback() {
+            return Err(format!(
+                "`conformance` is for loopback addresses only, and `listen` is {}",
+                self.server.listen
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Channels {
+    fn find(&self, name: &ChannelName) -> Option<&Arc<Channel>> {
+        self.0.iter().find(|channel| channel.pattern.matches(name))
+    }
+
+    fn sort(&mut self) {
+        self.0.sort_by_cached_key(|channel| channel.pattern.specificity());
+    }
+}
+
+fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
+    let mut root = Table::new(document);
+    let mut config = Config::empty();
+    if let Some(section) = root.take_table("server", faults) {
+        let mut section = Table::new(section);
+        config.server = Server::read(&mut section, faults);
+        if let Err(message) = config.check_conformance()
+            && let Some(item) = section.take("conformance")
+        {
+            faults.at(item.span(), message);
+        }
+        section.finish(faults);
+    }
+    if let Some(section) = root.take_table("tail", faults) {
+        let mut section = Table::new(section);
+        config.tail = Tail::read(&mut section, faults);
+        section.finish(faults);
+    }
+    let mut whole = true;
+    for (name, item) in root.take_table("channel", faults).into_iter().flatten() {
+        let channel = match Pattern::parse(name.get_ref()) {
+            Ok(pattern) => Channel::read(pattern, item, text, faults),
+            Err(error) => {
+                faults
+                    .at(name.span(), format!("`{}` is no pattern of channel names: {error}", name.get_ref()));
+                None
+            }
+        };
+        whole &= channel.is_some();
+        config.channels.0.extend(channel.map(Arc::new));
+    }
+    config.channels.sort();
+    if let Some(aliases) = root.take_table("alias", faults) {
+        // An alias of a channel that is itself wrong is not.
+        config.aliases = alias::read(aliases, &config.channels, whole && faults.is_empty(), faults);
+    }
+    root.finish(faults);
+    config
+}
+
+/// The environment variable of an option of `[server]`.
+fn server_variable(name: &str) -> String {
+    format!("PLAINWIRE_{}", name.to_uppercase())
+}
+
+/// The environment variable of an option of `[tail]`.
+fn tail_variable(name: &str) -> String {
+    format!("PLAINWIRE_TAIL_{}", name.to_uppercase())
+}
+
+/// A syntax error, with what its usual cause is.
+fn hint(message: &str) -> String {
+    let message = message.trim();
+    if message.contains("duplicate key") {
+        return format!("{message}: a pattern, command or option can be said once only");
+    }
+    if message.contains("invalid unquoted key")
+        || message.contains("missing table close")
+        || message.contains("unclosed table")
+    {
+        return format!("{message} (names with a slash or star are quoted: [channel.\"chat/*\"])");
+    }
+    message.to_owned()
+}

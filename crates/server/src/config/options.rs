@@ -1,0 +1,176 @@
+//! The one table of options: name, kind, default, bounds and purpose. What the server works with, the environment
+//! variables and `docs/configuration.md` all come from it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use plainwire_log::Durability;
+
+use super::Engine;
+use super::fault::Faults;
+use super::kind::*;
+use super::table::Table;
+
+/// One row of the table, as the reference shows it.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) default: &'static str,
+    /// Least and most, inclusive.
+    pub(super) bounds: Option<(&'static str, &'static str)>,
+    pub(super) purpose: &'static str,
+}
+
+/// Makes a struct of resolved options, its rows for the reference, and how it is read.
+macro_rules! options {
+    (
+        $(#[doc = $about:literal])*
+        $visible:vis struct $section:ident {
+            $( $(#[doc = $purpose:literal])+ $name:ident: $value:ty = $kind:ident $default:literal $(in $least:literal .. $most:literal)?; )+
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        $visible struct $section {
+            $( $(#[doc = $purpose])+ pub $name: $value, )+
+        }
+
+        impl $section {
+            pub(super) const ROWS: &'static [Row] = &[
+                $( Row {
+                    name: stringify!($name),
+                    kind: <$kind as Kind>::NAME,
+                    default: $default,
+                    bounds: options!(@bounds $($least, $most)?),
+                    purpose: concat!($($purpose),+),
+                }, )+
+            ];
+
+            /// Takes the section's keys out of a table.
+            pub(super) fn read(table: &mut Table<'_>, faults: &mut Faults) -> $section {
+                let mut options = $section::default();
+                $( if let Some(value) = table.take(stringify!($name)) {
+                    let read = <$kind as Kind>::from_toml(value.get_ref());
+                    match read.and_then(|value| options!(@check $kind value $($least, $most)?)) {
+                        Ok(value) => options.$name = value,
+                        Err(message) => faults.at(value.span(), format!("`{}`: {message}", stringify!($name))),
+                    }
+                } )+
+                options
+            }
+
+            /// Sets one option from text, as an environment variable has it.
+            #[allow(dead_code, reason = "not every section has environment variables")]
+            pub(super) fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+                match name {
+                    $( stringify!($name) => {
+                        let read = <$kind as Kind>::from_text(text);
+                        self.$name = read.and_then(|value| options!(@check $kind value $($least, $most)?))?;
+                        Ok(())
+                    } )+
+                    _ => Err(format!("there is no option `{name}`")),
+                }
+            }
+        }
+
+        impl Default for $section {
+            fn default() -> $section {
+                $section {
+                    $( $name: <$kind as Kind>::from_text($default).expect("defaults are well-formed"), )+
+                }
+            }
+        }
+    };
+    (@bounds) => { None };
+    (@bounds $least:literal, $most:literal) => { Some(($least, $most)) };
+    (@check $kind:ident $value:ident) => { Ok($value) };
+    (@check $kind:ident $value:ident $least:literal, $most:literal) => {{
+        let bound = |text| <$kind as Kind>::from_text(text).expect("bounds are well-formed");
+        if <$kind as Kind>::within(&$value, &bound($least), &bound($most)) {
+            Ok($value)
+        } else {
+            Err(format!("at least {} and at most {} is taken", $least, $most))
+        }
+    }};
+}
+
+options! {
+    /// `[server]`: the process and its connections.
+    pub struct Server {
+        /// Where to listen.
+        listen: SocketAddr = Address "127.0.0.1:8080";
+        /// Where the log keeps its files.
+        data: PathBuf = Directory "plainwire-data";
+        /// What keeps messages and states: `disk`, or `memory` for nothing but tests and trials.
+        engine: Engine = EngineName "disk";
+        /// Which web pages of other origins may read answers (CORS). `*` is any.
+        cors: Vec<String> = Origins "*";
+        /// How often a quiet stream shows that it lives. Below the idle timeouts of common proxies, 30 s and up.
+        heartbeat: Duration = Span "25s" in "1s".."10m";
+        /// How long a stream lives, jittered, before its client is asked to reconnect: connections spread over new nodes.
+        stream_lifetime: Duration = Span "1h" in "10s".."7d";
+        /// How long an EventSource waits before it reconnects, jittered.
+        retry: Duration = Span "2s" in "100ms".."1m";
+        /// Longest time that a long poll may ask to wait.
+        long_poll_max: Duration = Span "60s" in "1s".."10m";
+        /// How long a client may take for a request's headers or a handshake.
+        header_timeout: Duration = Span "10s" in "1s".."5m";
+        /// How long a stop waits for what is under way.
+        shutdown_timeout: Duration = Span "10s" in "100ms".."10m";
+        /// Largest request body.
+        max_body: usize = Size "1MiB" in "1KiB".."64MiB";
+        /// Largest WebSocket frame.
+        max_frame: usize = Size "1MiB" in "1KiB".."64MiB";
+        /// Largest WebSocket message, its frames joined and inflated.
+        max_message: usize = Size "1MiB" in "1KiB".."64MiB";
+        /// Most requests of one WebSocket under way; further ones are answered 429.
+        max_in_flight: usize = Count "1024" in "1".."65536";
+        /// Most channels that one connection watches.
+        max_channels_per_connection: usize = Count "64" in "1".."1024";
+        /// Most messages in a page, whatever `limit` asks.
+        page_limit: usize = Count "1000" in "1".."100000";
+        /// Opens the routes that conformance suites need. On a loopback address only.
+        conformance: bool = Switch "false";
+    }
+}
+
+options! {
+    /// `[tail]`: the newest messages of each channel, kept in memory while somebody listens to it. Who is further behind reads
+    /// from the log.
+    pub struct Tail {
+        /// Most messages kept for a channel.
+        max_count: usize = Count "1024" in "1".."1000000";
+        /// Most bytes kept for a channel.
+        max_bytes: usize = Size "1MiB" in "1KiB".."1GiB";
+    }
+}
+
+options! {
+    /// The plain options of a `[channel."pattern"]`.
+    pub(super) struct ChannelOptions {
+        /// What an acknowledged message has survived: the end of the machine (`fsync`), of the process (`write`), or nothing (`memory`).
+        durability: Durability = Durable "fsync";
+        /// How long the outcome of an `Idempotency-Key` is kept.
+        key_window: Duration = Span "24h" in "1s".."30d";
+        /// Whether `PUT` replaces the state.
+        replace: bool = Switch "false";
+        /// Whether `PATCH` changes the state.
+        patch: bool = Switch "false";
+        /// Whether a plain `POST` publishes. Channels without a state always take messages.
+        messages: bool = Switch "false";
+    }
+}
+
+options! {
+    /// `retain` of a `[channel."pattern"]`: which messages are kept. The state is kept whatever becomes of the messages.
+    pub(super) struct Retain {
+        /// Most messages kept.
+        count: usize = Count "10000" in "1".."1000000000";
+        /// Most bytes of messages kept.
+        bytes: usize = Size "64MiB" in "1KiB".."16TiB";
+        /// Longest time a message is kept.
+        age: Option<Duration> = Age "7d" in "1s".."36500d";
+    }
+}

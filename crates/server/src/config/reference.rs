@@ -1,0 +1,118 @@
+//! `docs/configuration.md`, written from the option table.
+
+use std::fmt::Write as _;
+
+use super::options::{ChannelOptions, Retain, Row, Server, Tail};
+use super::{DEV_TOML, server_variable, tail_variable};
+
+/// The reference of all options, in Markdown.
+pub fn reference() -> String {
+    let mut text = String::from(INTRODUCTION);
+    section(&mut text, "[server]", "The process and its connections.", Server::ROWS, Some(server_variable));
+    section(
+        &mut text,
+        "[tail]",
+        "The newest messages of each channel that somebody listens to, kept in memory. Who is further behind reads from the log.",
+        Tail::ROWS,
+        Some(tail_variable),
+    );
+    text.push_str(CHANNEL);
+    rows(&mut text, ChannelOptions::ROWS, None);
+    text.push_str("\n`retain = { count = …, bytes = …, age = … }`: which messages are kept. The state is kept whatever becomes of them.\n\n");
+    rows(&mut text, Retain::ROWS, None);
+    text.push_str(STATE);
+    let _ =
+        write!(text, "\n## An example\n\nWhat `plainwire dev` starts with:\n\n```toml\n{}```\n", DEV_TOML);
+    text
+}
+
+fn section(text: &mut String, name: &str, about: &str, table: &[Row], variable: Option<fn(&str) -> String>) {
+    let _ = write!(text, "\n## `{name}`\n\n{about}\n\n");
+    rows(text, table, variable);
+}
+
+fn rows(text: &mut String, table: &[Row], variable: Option<fn(&str) -> String>) {
+    let head = if variable.is_some() { " environment |" } else { "" };
+    let _ = writeln!(text, "| option | kind | default | bounds |{head} purpose |");
+    let _ =
+        writeln!(text, "| --- | --- | --- | --- |{} --- |", if variable.is_some() { " --- |" } else { "" });
+    for row in table {
+        let bounds = row.bounds.map_or(String::new(), |(least, most)| format!("{least} to {most}"));
+        let variable = variable.map_or(String::new(), |variable| format!(" `{}` |", variable(row.name)));
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | `{}` | {bounds} |{variable} {} |",
+            row.name,
+            row.kind,
+            row.default,
+            row.purpose.trim()
+        );
+    }
+}
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Written from the option table in the source; a test keeps it so. -->
+
+`plainwire serve --config plainwire.toml` reads one TOML file; `plainwire check` says what is wrong with it, and where. An environment
+variable wins over the file, a flag of the command line over both. Durations are written `500ms`, `25s`, `10m`, `24h`, `7d`; sizes
+`512B`, `64KiB`, `1MiB`, `2GiB`. A key that is not known is an error.
+";
+
+const CHANNEL: &str = r#"
+## `[channel."PATTERN"]`
+
+How channels are kept, and what they take. The key is a name, or a pattern: `*` is one whole segment, `**` at the end is one or more. Where
+several match, the most specific one counts, literal before `*` before `**`, segment by segment from the left. A name that none matches
+is answered 404.
+
+"#;
+
+const STATE: &str = r#"
+Further keys:
+
+| key | what it is |
+| --- | --- |
+| `message_schema` | a JSON Schema for the messages that clients publish |
+| `state` | the first state, any JSON value; with it the channels have a state |
+| `schema` | a JSON Schema that every state fits |
+| `command.NAME` | a command: `POST /CHANNEL:NAME` |
+| `rule` | a list of rules: `[[channel.NAME.rule]]` |
+
+### `[channel.NAME.command.NAME]`
+
+| key | what it is |
+| --- | --- |
+| `args` | each argument's JSON Schema. All are required, except those with a `default`; others are refused |
+| `set` | CEL over `state` and `args`: the next state |
+| `event` | the event name of the message that tells of it; none unless given |
+| `data` | CEL over `next`, `state` and `args`: the message's payload; the next state unless given |
+
+### `[[channel.NAME.rule]]`
+
+| key | what it is |
+| --- | --- |
+| `rule` | CEL over `next`, `state` and `args`: what must hold, whatever the change: a command, `PUT` or `PATCH` (then `args` is empty) |
+| `message` | what to tell who breaks it |
+| `reason` | the word that programs go by; default `rule` |
+| `status` | 400 to 499; default 400 |
+
+Rules and schema hold for the first state too, or the server does not start.
+
+### Expressions
+
+[CEL](https://cel.dev), the standard functions and macros, and two functions that update a map: `map.merge(other)` has the members of both,
+`other`'s where both have one; `map.without('name')` lacks one. `map[?key].orValue(0)` reads a member that may be missing.
+
+Numbers: an integer has 64 bits and never overflows silently; integers and floats do not mix. Where a schema says `integer`, 5.0 is 5; where it
+says `number`, 5 is 5.0; a member of a state without a schema keeps the kind it had. Commands write a state's members in the order of their names.
+
+Bounds: an expression has at most 4,096 bytes, 64 levels and 3 loops within one another; a state, and a body that changes it, at most 1 MiB. All
+loops of one request together may visit 200,000 values: a loop counts each value that it walks over, an operation within a loop those that it works on.
+
+## `[alias]`
+
+`"/increment" = "/counter:increment"`: a path that stands for another, query included. It points at a channel or command that there is, at a route
+under `/_/`, or at another alias.
+"#;

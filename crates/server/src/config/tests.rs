@@ -1,0 +1,287 @@
+//! Configurations as people write them, and what they are told when they err.
+
+use std::time::Duration;
+
+use plainwire_hub::machine::{Change, State};
+use plainwire_log::Durability;
+use plainwire_protocol::Json;
+
+use super::*;
+
+fn name(text: &str) -> ChannelName {
+    ChannelName::parse(text).unwrap()
+}
+
+/// The faults of a text, as `LINE:COLUMN message`.
+fn faults(text: &str) -> Vec<String> {
+    let error = Config::parse(text, "test.toml").expect_err("faults");
+    let place = |place: &Place| format!("{}:{}", place.line, place.column);
+    error
+        .faults()
+        .iter()
+        .map(|fault| format!("{} {}", fault.place.as_ref().map_or_else(String::new, place), fault.message))
+        .collect()
+}
+
+/// One fault, at this place, that says this.
+#[track_caller]
+fn fault(text: &str, place: &str, part: &str) {
+    let all = faults(text);
+    let [one] = all.as_slice() else { panic!("one fault of {text:?}: {all:#?}") };
+    assert!(one.starts_with(&format!("{place} ")) && one.contains(part), "{one:?}, not {place} … {part}");
+}
+
+#[test]
+fn dev_is_the_counter_and_more() {
+    let config = Config::dev();
+    assert!(config.server.listen.ip().is_loopback());
+    let counter = config.channel_for(&name("counter")).unwrap();
+    let machine = counter.machine.as_ref().unwrap();
+    let zero = State::parse(machine.initial()).unwrap();
+    let command = |state: &State, name, args: &str| {
+        machine.apply(state, &Change::Command { name, args: args.as_bytes() })
+    };
+    let five = command(&zero, "increment", r#"{"value":5}"#).unwrap();
+    assert_eq!(five.state.json().as_str(), r#"{"count":5}"#);
+    let problem = command(&five.state, "decrement", r#"{"value":6}"#).unwrap_err();
+    assert_eq!(
+        (problem.status, problem.reason.as_ref(), problem.detail.as_str()),
+        (400, "count_negative", "count cannot be negative")
+    );
+    assert_eq!(counter.allowed_methods(), "GET, HEAD, OPTIONS");
+    assert_eq!(counter.policy.durability, Durability::Fsync);
+
+    let chat = config.channel_for(&name("chat/general")).unwrap();
+    assert_eq!(chat.allowed_methods(), "GET, HEAD, OPTIONS, POST");
+    assert!(chat.check_message(&Json::parse(br#"{"text":"hi"}"#).unwrap()).is_ok());
+    assert_eq!(chat.check_message(&Json::parse(br#"{"text":1}"#).unwrap()).unwrap_err().reason, "schema");
+
+    let scores = config.channel_for(&name("scores")).unwrap();
+    assert_eq!(scores.allowed_methods(), "GET, HEAD, OPTIONS, PUT, PATCH");
+    let machine = scores.machine.as_ref().unwrap();
+    let none = State::parse(machine.initial()).unwrap();
+    let change = Change::Command { name: "score", args: br#"{"team":"red"}"# };
+    let next = machine.apply(&none, &change).unwrap();
+    assert_eq!(next.data.unwrap().as_str(), r#"{"points":1,"team":"red"}"#);
+    assert!(machine.apply(&next.state, &Change::MergePatch(br#"{"red":-1}"#)).is_err());
+
+    let log = config.channel_for(&name("log/web")).unwrap();
+    assert_eq!((log.policy.durability, log.policy.max_count), (Durability::Write, 1_000_000));
+    assert!(config.channel_for(&name("other")).is_none());
+    assert_eq!(config.alias("/increment").unwrap().path, "/counter:increment");
+    let stream = config.alias("/stream").unwrap();
+    assert_eq!((stream.path.as_str(), stream.query.as_deref()), ("/counter", Some("live=ndjson")));
+}
+
+#[test]
+fn options_are_read_and_bounded() {
+    let config =
+        Config::parse("[server]\nheartbeat = '5s'\nmax_in_flight = 7\n[tail]\nmax_bytes = '2MiB'", "x")
+            .unwrap();
+    assert_eq!(config.server.heartbeat, Duration::from_secs(5));
+    assert_eq!((config.server.max_in_flight, config.tail.max_bytes), (7, 2 << 20));
+    assert_eq!(config.server.stream_lifetime, Duration::from_secs(3600));
+    fault("[server]\nheartbeat = '1ms'", "2:13", "at least 1s and at most 10m");
+    fault("[server]\nheartbeat = 25", "2:13", "expected a duration, not an integer");
+    fault("[server]\nmax_body = '1MB'", "2:12", "write it like \"512B\"");
+    fault("[server]\nmax_in_flight = -1", "2:17", "out of range");
+    fault("[server]\nengine = 'tape'", "2:10", "only \"disk\" and \"memory\"");
+    fault("[server]\nlisten = 'localhost'", "2:10", "127.0.0.1:8080");
+    fault("[server]\ncors = ['a.example/x']", "2:8", "origin");
+    fault("[server]\nlisten = '0.0.0.0:80'\nconformance = true", "3:15", "loopback");
+    fault("server = 1", "1:10", "`server` is a table, not an integer");
+}
+
+#[test]
+fn every_default_is_within_its_bounds() {
+    let mut config = Config::empty();
+    for row in options::Server::ROWS {
+        config.server.set(row.name, row.default).unwrap_or_else(|message| panic!("{}: {message}", row.name));
+    }
+    for row in options::Tail::ROWS {
+        config.tail.set(row.name, row.default).unwrap();
+    }
+    for row in options::ChannelOptions::ROWS {
+        options::ChannelOptions::default().set(row.name, row.default).unwrap();
+    }
+    for row in options::Retain::ROWS {
+        options::Retain::default().set(row.name, row.default).unwrap();
+    }
+}
+
+#[test]
+fn the_environment_wins() {
+    let mut config = Config::parse("[server]\npage_limit = 5", "x").unwrap();
+    let environment = |name: &str| match name {
+        "PLAINWIRE_PAGE_LIMIT" => Some("9".to_owned()),
+        "PLAINWIRE_CORS" => Some("https://a.example,https://b.example".to_owned()),
+        "PLAINWIRE_TAIL_MAX_COUNT" => Some("3".to_owned()),
+        _ => None,
+    };
+    config.overlay(environment).unwrap();
+    assert_eq!((config.server.page_limit, config.tail.max_count), (9, 3));
+    assert_eq!(config.server.cors, ["https://a.example", "https://b.example"]);
+    let bad = |name: &str| (name == "PLAINWIRE_HEARTBEAT").then(|| "soon".to_owned());
+    let error = config.overlay(bad).unwrap_err().to_string();
+    assert!(error.starts_with("PLAINWIRE_HEARTBEAT: \"soon\" is no duration"), "{error}");
+    let open = |name: &str| match name {
+        "PLAINWIRE_LISTEN" => Some("0.0.0.0:80".to_owned()),
+        "PLAINWIRE_CONFORMANCE" => Some("true".to_owned()),
+        _ => None,
+    };
+    assert!(config.overlay(open).is_err());
+}
+
+#[test]
+fn the_most_specific_pattern_counts() {
+    let config = Config::parse(
+        "[channel.'**']\n[channel.'chat/*']\n[channel.'chat/general']\n[channel.'chat/**']\n[channel.'*']",
+        "x",
+    )
+    .unwrap();
+    for (channel, pattern) in [
+        ("chat/general", "chat/general"),
+        ("chat/x", "chat/*"),
+        ("chat/x/y", "chat/**"),
+        ("a", "*"),
+        ("a/b", "**"),
+    ] {
+        assert_eq!(config.channel_for(&name(channel)).unwrap().pattern.as_str(), pattern, "{channel}");
+    }
+}
+
+#[test]
+fn retention() {
+    let config =
+        Config::parse("[channel.a]\nretain = { age = 'never', count = 5 }\nkey_window = '1h'", "x").unwrap();
+    let policy = &config.channel_for(&name("a")).unwrap().policy;
+    assert_eq!((policy.max_age, policy.max_count, policy.max_bytes), (None, 5, 64 << 20));
+    assert_eq!(policy.key_window, Duration::from_secs(3600));
+    fault("[channel.a]\nretain = { size = 5 }", "2:12", "unknown key `size`; there is: count, bytes, age");
+    fault("[channel.a]\nretain = { count = 0 }", "2:20", "at least 1");
+}
+
+#[test]
+fn wrong_keys_are_found_and_the_right_ones_named() {
+    fault("[sever]", "1:2", "unknown key `sever`, did you mean `server`?");
+    fault("[channel.a]\nstate = 0\n[channel.a.comand.x]\nset = 'state'", "3:12", "did you mean `command`?");
+    fault(
+        "[channel.a]\nstate = 0\n[channel.a.command.x]\nset = 'state'\ndate = ''",
+        "5:1",
+        "did you mean `data`?",
+    );
+    fault(
+        "[channel.a]\nstate = 0\n[[channel.a.rule]]\nrule = 'true'\nmessage = ''\nraison = ''",
+        "6:1",
+        "did you mean `reason`?",
+    );
+    fault("[channel.a]\nstate = 0\n[channel.a.rule]\nrule = 'true'", "3:1", "two brackets");
+    fault("[channel.a]\nreplace = true", "2:11", "`replace` needs a `state`");
+    fault("[channel.a]\nmessages = false", "2:12", "could hold nothing");
+    fault("[channel.'a:b']", "1:10", "no pattern of channel names");
+    fault("[channel.'a*']", "1:10", "'*' stands for one whole segment");
+    fault("[channel.a]\n[channel.a]", "2:10", "duplicate key");
+    fault("[channel.a]\nstate = 0\n[channel.a.command.x]\nargs = {}", "3:20", "lacks `set`");
+    fault("[channel.a]\nstate = 0\n[[channel.a.rule]]\nrule = 'true'", "3:1", "`message`");
+    fault("[channel.a]\nstate = 1979-05-27", "2:9", "no dates");
+    fault("[channel.a]\nstate = [1, inf]", "2:13", "no number inf");
+    fault("[channel.a]\nmessage_schema = { type = 'nonsense' }", "2:18", "message_schema");
+    fault("[channel.a]\nstate = 0\nschema = { type = 'strin' }", "3:10", "schema");
+    fault("[channel.a]\nstate = 0\nschema = { type = 'string' }", "2:9", "does not fit the schema");
+}
+
+#[test]
+fn mistakes_in_expressions_are_shown_in_the_file() {
+    let command =
+        |set: &str| format!("[channel.a]\nstate = {{ n = 0 }}\n[channel.a.command.go]\nset = {set}");
+    fault(&command("'stat.n'"), "4:8", "command `go`, set: there is no variable `stat`");
+    fault(&command("\"'ü' + stat.n\""), "4:14", "no variable `stat`");
+    fault(&command("\"\"\"\n  state.n\n  + nothing\n\"\"\""), "6:5", "no variable `nothing`");
+    fault(&command("'state.n +'"), "4:", "command `go`, set");
+    let rule = "[[channel.a.rule]]\nrule = 'next.n > 0'\nmessage = 'm'";
+    fault(
+        &format!("[channel.a]\nstate = {{ n = 0 }}\n{rule}"),
+        "4:8",
+        r#"rule 1: does not hold for the first state, {"n":0}"#,
+    );
+    fault(&format!("[channel.a]\nstate = {{ n = 1 }}\n{rule}\nstatus = 200"), "6:10", "between 400 and 499");
+    fault(&command("'state'\nargs = { x = { type = 'int' } }"), "5:14", "argument `x`");
+}
+
+#[test]
+fn aliases_point_at_something() {
+    let alias = |alias: &str| {
+        format!(
+            "[channel.counter]\nstate = 0\n[channel.counter.command.add]\nset = 'state'\n[channel.'log/*']\n[alias]\n{alias}"
+        )
+    };
+    let config = Config::parse(
+        &alias("'/a' = '/counter:add'\n'/b' = '/log/x?limit=5'\n'/c' = '/b?live=sse'\n'/d' = '/_/live?channel=counter'\n'/x' = '/c'"),
+        "x",
+    )
+    .unwrap();
+    let target = config.alias("/x").unwrap();
+    assert_eq!((target.path.as_str(), target.query.as_deref()), ("/log/x", Some("limit=5&live=sse")));
+    fault(&alias("'/a' = '/nothing'"), "7:8", "points at nothing: no [channel] matches `nothing`");
+    fault(&alias("'/a' = '/counter:ad'"), "7:8", "no command `ad`, did you mean `add`?");
+    fault(&alias("'/a' = '/log/x:add'"), "7:8", "no command `add`");
+    fault(&alias("'/a' = 'counter'"), "7:8", "\"/counter\"?");
+    fault(&alias("'/a' = '/../x'"), "7:8", "names no channel");
+    fault(&alias("'a' = '/counter'"), "7:1", "\"/a\"?");
+    fault(&alias("'/a?b' = '/counter'"), "7:1", "without query");
+    fault(&alias("'/_/a' = '/counter'"), "7:1", "belong to the server");
+    fault(&alias("'/a' = 5"), "7:8", "not an integer");
+    let circle = faults(&alias("'/a' = '/b'\n'/b' = '/a'\n'/c' = '/c'"));
+    assert_eq!(circle.len(), 3, "{circle:#?}");
+    assert!(circle.iter().all(|fault| fault.contains("circles")), "{circle:#?}");
+}
+
+#[test]
+fn all_faults_come_at_once_and_with_a_caret() {
+    let text =
+        "[server]\nheartbeat = 'x'\n[channel.a]\n\tstate = { n = 0 }\n\tpach = true\n[alias]\n'/a' = '/a'\n";
+    let error = Config::parse(text, "plainwire.toml").unwrap_err();
+    assert_eq!(error.faults().len(), 3, "{error}");
+    let text = error.to_string();
+    let middle = "plainwire.toml:5:2: unknown key `pach`, did you mean `patch`?\n  |\n5 | \tpach = true\n  | \t^^^^\n\n";
+    assert!(text.contains(middle), "{text}");
+}
+
+#[test]
+fn syntax_errors_are_shown_too() {
+    for (text, line) in
+        [("[server\n", 1), ("a = \n", 1), ("[channel.chat/general]\n", 1), ("\n\nx = 'y\n", 3), ("\u{0}", 1)]
+    {
+        let error = Config::parse(text, "x.toml").unwrap_err();
+        assert_eq!(error.faults()[0].place.as_ref().unwrap().line, line, "{error}");
+    }
+    let slash = Config::parse("[channel.chat/*]\n", "x.toml").unwrap_err().to_string();
+    assert!(slash.contains("quoted"), "{slash}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read() {
+    let error = Config::load("no/such/plainwire.toml").unwrap_err().to_string();
+    assert!(error.starts_with("no/such/plainwire.toml: cannot be read"), "{error}");
+}
+
+#[test]
+fn applications_add_channels_in_rust() {
+    let mut config = Config::empty();
+    config.add_channel(Channel::new(Pattern::parse("**").unwrap()));
+    let reducer = Config::dev().channel_for(&name("counter")).unwrap().machine.clone().unwrap();
+    config.add_channel(Channel::new(Pattern::parse("counter").unwrap()).with_state(reducer));
+    assert!(config.channel_for(&name("counter")).unwrap().machine.is_some());
+    assert!(config.channel_for(&name("x")).unwrap().machine.is_none());
+}
+
+/// `PLAINWIRE_WRITE_DOCS=1 cargo test -p plainwire reference` writes the file.
+#[test]
+fn the_reference_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    if std::env::var_os("PLAINWIRE_WRITE_DOCS").is_some() {
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == reference(), "docs/configuration.md is out of date: run with PLAINWIRE_WRITE_DOCS=1");
+}
