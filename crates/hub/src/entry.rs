@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use plainwire_protocol::websocket::{self, OpCode};
 use plainwire_protocol::{Message, ndjson, sse};
 
 /// Payloads below this many bytes are not deflated: the frame would not get smaller.
@@ -24,6 +25,9 @@ pub enum Wire {
 }
 
 const WIRES: usize = 5;
+
+/// The window, in bits, of frames that are deflated once for everyone: the largest (RFC 7692 §7.1.2).
+pub const SHARED_WINDOW_BITS: u8 = 15;
 
 /// A message and its encodings, each made when the first reader needs it.
 #[derive(Debug)]
@@ -69,14 +73,20 @@ fn encode(message: &Message, wire: Wire) -> Bytes {
         Wire::WebSocket | Wire::WebSocketDeflated => {
             let mut envelope = Vec::with_capacity(out.capacity());
             plainwire_protocol::envelope_json(message, &mut envelope);
-            let deflate = wire == Wire::WebSocketDeflated && envelope.len() >= DEFLATE_MIN_BYTES;
-            websocket_text(&envelope, deflate.then_some(15), &mut out);
+            let deflate = (wire == Wire::WebSocketDeflated).then_some(SHARED_WINDOW_BITS);
+            websocket_text(&envelope, deflate, &mut out);
         }
     }
     out.into()
 }
 
-/// Appends a server's WebSocket text frame, deflated without context if window bits are given.
-pub fn websocket_text(text: &[u8], deflate: Option<u8>, out: &mut Vec<u8>) {
-    let _ = (text, deflate, out);
+/// Appends a server's WebSocket text frame, deflated without context in a window of so many bits if that makes it smaller.
+pub fn websocket_text(text: &[u8], window_bits: Option<u8>, out: &mut Vec<u8>) {
+    if let Some(bits) = window_bits.filter(|_| text.len() >= DEFLATE_MIN_BYTES) {
+        let deflated = websocket::compress_once(text, bits);
+        if deflated.len() < text.len() {
+            return websocket::encode_deflated(OpCode::Text, &deflated, None, out);
+        }
+    }
+    websocket::encode(OpCode::Text, text, None, out);
 }

@@ -11,7 +11,7 @@ mod tail;
 mod testing;
 mod writer;
 
-pub use entry::{DEFLATE_MIN_BYTES, Entry, Wire, message_bytes};
+pub use entry::{DEFLATE_MIN_BYTES, Entry, SHARED_WINDOW_BITS, Wire, message_bytes, websocket_text};
 pub use feed::{Budget, Feed, Item, Start, Step, View};
 pub use tail::{Lookup, Tail, TailLimits};
 pub use writer::{Link, Writer};

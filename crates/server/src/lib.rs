@@ -1,1 +1,22 @@
-//! Plainwire
+//! Plainwire: every live thing is a URL. POST to change it, GET to watch it, over any transport.
+//!
+//! The `plainwire` binary is this library with a command line. Inside a program of your own, [`Plainwire`] starts a
+//! server whose [`Service`] mounts in an axum router, publishes, runs commands, and watches channels as streams.
+
+mod channels;
+mod clock;
+pub mod config;
+mod embed;
+mod http;
+mod listen;
+mod node;
+mod operation;
+mod stream;
+mod ws;
+
+pub use config::Config;
+pub use embed::{Applied, Builder, Event, From, Plainwire, StartError, Watch, WriteOptions};
+pub use http::{Body, Service};
+pub use plainwire_hub::machine::{Change, Next, Reducer, State};
+pub use plainwire_log::{Durability, Log};
+pub use plainwire_protocol as protocol;

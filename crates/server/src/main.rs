@@ -1,2 +1,7 @@
-//! The binary.
-fn main() {}
+//! The `plainwire` binary.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

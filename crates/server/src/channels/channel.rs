@@ -1,0 +1,321 @@
+//! One channel while somebody reads or writes it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use plainwire_hub::machine::{Change, Next, State};
+use plainwire_hub::{Budget, Feed, Item, Link, Step, Tail, TailLimits, View, Writer};
+use plainwire_log::{Append, AppendError, Appended, Commit, Head, Log, LogError, NewKey, NewMessage, Page};
+use plainwire_protocol::{ChannelName, Json, Millis, Offset, Position, Problem};
+use slab::Slab;
+use tokio::sync::OnceCell;
+
+use super::signal::Signal;
+use crate::config;
+
+/// A channel in memory: its tail, its state, who listens, and what is being written.
+///
+/// It holds nothing that the log does not have, so it may be dropped at any time when nobody uses it.
+pub(crate) struct Channel {
+    name: ChannelName,
+    config: Arc<config::Channel>,
+    limits: TailLimits,
+    loaded: OnceCell<()>,
+    /// Whether it stands in the queue of channels to be dropped.
+    pub(super) idle: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// `None` until the head is read, or a commit says where the channel stands.
+    tail: Option<Tail>,
+    state: Option<Stated>,
+    listeners: Slab<Arc<Signal>>,
+    writer: Writer<State>,
+    /// The newest append of the writer's chain.
+    newest: Option<Appending>,
+    /// Idempotency keys whose requests are under way.
+    keys: HashSet<Arc<str>>,
+}
+
+/// The committed state. Parsed when a command needs it; our own commands have it parsed already.
+struct Stated {
+    position: Position,
+    json: Json,
+    parsed: Option<State>,
+}
+
+/// An append under way, for the writer and for those whose answer depends on it.
+pub(crate) type Appending = Shared<BoxFuture<'static, Result<Appended, AppendError>>>;
+
+/// What someone wants to write.
+pub(crate) enum Write<'a> {
+    /// A message.
+    Message(NewMessage),
+    /// A change of the state.
+    Change(Change<'a>),
+}
+
+/// On what condition, and under which key.
+pub(crate) struct Terms {
+    pub(crate) if_match: Option<Position>,
+    pub(crate) key: Option<NewKey>,
+    pub(crate) now: Millis,
+}
+
+/// A write that was handed to the log, or refused.
+pub(crate) enum Attempt {
+    /// It is under way.
+    Begun { appending: Appending, state: Option<Json>, link: Option<LinkGuard> },
+    /// It was refused, judged by a state that holds only if this append succeeds.
+    Refused { problem: Problem, basis: Option<Appending> },
+}
+
+impl Channel {
+    pub(super) fn new(name: ChannelName, config: Arc<config::Channel>, limits: TailLimits) -> Channel {
+        Channel {
+            name,
+            config,
+            limits,
+            loaded: OnceCell::new(),
+            idle: AtomicBool::new(false),
+            inner: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    pub(crate) fn config(&self) -> &Arc<config::Channel> {
+        &self.config
+    }
+
+    /// Reads where the channel stands, the first time.
+    pub(super) async fn load(&self, log: &dyn Log) -> Result<(), LogError> {
+        let load = async || {
+            let head = log.head(&self.name, &self.config.policy).await?;
+            self.learn(head);
+            Ok(())
+        };
+        self.loaded.get_or_try_init(load).await.copied()
+    }
+
+    /// Where the channel stands.
+    pub(crate) fn position(&self) -> Position {
+        self.inner.lock().tail().position()
+    }
+
+    /// The committed state, as of the channel's position.
+    pub(crate) fn snapshot(&self) -> Option<(Position, Json)> {
+        let inner = self.inner.lock();
+        inner.state.as_ref().map(|state| (inner.tail().position(), state.json.clone()))
+    }
+
+    /// Lets a feed give what comes next.
+    pub(super) fn step(&self, feed: &mut Feed, budget: Budget, out: &mut Vec<Item>) -> Step {
+        let inner = self.inner.lock();
+        let state = inner.state.as_ref().map(|state| (state.position, &state.json));
+        feed.step(View { tail: inner.tail(), state }, budget, out)
+    }
+
+    pub(super) fn listen(&self, signal: Arc<Signal>) -> usize {
+        self.inner.lock().listeners.insert(signal)
+    }
+
+    pub(super) fn unlisten(&self, key: usize) {
+        let mut inner = self.inner.lock();
+        inner.listeners.remove(key);
+        if inner.listeners.is_empty()
+            && let Some(tail) = &mut inner.tail
+        {
+            tail.forget();
+        }
+    }
+
+    /// Takes from a page what the tail cannot know: how much was trimmed because of its age.
+    pub(super) fn learn_trimmed(&self, page: &Page) {
+        let mut inner = self.inner.lock();
+        let tail = inner.tail_mut();
+        if tail.position().epoch == page.position.epoch {
+            tail.trim(page.trimmed.min(tail.position().offset));
+        }
+    }
+
+    /// The fan-out: takes a commit and rings for everyone who listens.
+    pub(super) fn committed(&self, commit: &Commit) {
+        let mut inner = self.inner.lock();
+        let Some(newest) = commit.messages.last() else { return };
+        let quiet = inner.listeners.is_empty();
+        let limits = self.limits;
+        let tail = inner.tail.get_or_insert_with(|| Tail::new(newest.position, commit.trimmed, limits));
+        for message in &commit.messages {
+            tail.push(message.clone(), commit.trimmed);
+        }
+        if quiet {
+            tail.forget();
+        }
+        if let Some(json) = &commit.state {
+            let parsed = inner.writer.pending().filter(|(_, state)| state.json() == json).map(|(_, state)| state.clone());
+            inner.state = Some(Stated { position: newest.position, json: json.clone(), parsed });
+        }
+        for (_, listener) in &inner.listeners {
+            listener.ring();
+        }
+    }
+
+    /// Marks a key as under way. `None` if it is.
+    pub(crate) fn claim(self: &Arc<Channel>, key: Arc<str>) -> Option<KeyClaim> {
+        let claimed = self.inner.lock().keys.insert(key.clone());
+        claimed.then(|| KeyClaim { channel: self.clone(), key })
+    }
+
+    /// Decides a write and hands it to the log, in one step: the order of calls is the order of messages.
+    pub(crate) fn attempt(self: &Arc<Channel>, log: &dyn Log, write: &Write<'_>, terms: &Terms) -> Attempt {
+        let mut inner = self.inner.lock();
+        let pending = inner.writer.pending().map(|(position, state)| (position, state.clone()));
+        let basis = pending.is_some().then(|| inner.newest.clone()).flatten();
+        let at = pending.as_ref().map_or_else(|| inner.tail().position(), |(position, _)| *position);
+        if let Some(expected) = terms.if_match
+            && expected != at
+        {
+            return Attempt::Refused { problem: stale(at), basis };
+        }
+        let state = match (&pending, self.config.machine.is_some()) {
+            (Some((_, state)), _) => Some(state.clone()),
+            (None, true) => match inner.parsed_state() {
+                Ok(state) => Some(state),
+                Err(problem) => return Attempt::Refused { problem, basis },
+            },
+            (None, false) => None,
+        };
+        let (message, next) = match self.decide(write, state.as_ref()) {
+            Ok(decided) => decided,
+            Err(problem) => return Attempt::Refused { problem, basis },
+        };
+        // A channel with a state is written by a chain of appends, each expecting the one before it.
+        let expect = (state.is_some() || terms.if_match.is_some()).then_some(at);
+        let appending = log
+            .append(Append {
+                channel: self.name.clone(),
+                policy: self.config.policy.clone(),
+                expect,
+                now: terms.now,
+                messages: vec![message],
+                state: next.as_ref().map(|state| state.json().clone()),
+                key: terms.key.clone(),
+            })
+            .shared();
+        let link = next.clone().or(state).map(|after| {
+            inner.newest = Some(appending.clone());
+            let link = inner.writer.begin(Position::new(at.epoch, at.offset.next()), after);
+            LinkGuard { channel: self.clone(), link: Some(link) }
+        });
+        Attempt::Begun { appending, state: next.map(|state| state.json().clone()), link }
+    }
+
+    /// The message that a write becomes, and the next state if it changes the state. Bad input ends here.
+    fn decide(&self, write: &Write<'_>, state: Option<&State>) -> Result<(NewMessage, Option<State>), Problem> {
+        match (write, &self.config.machine, state) {
+            (Write::Message(message), ..) => Ok((message.clone(), None)),
+            (Write::Change(change), Some(machine), Some(state)) => {
+                let Next { state, event, data } = machine.apply(state, change)?;
+                let data = data.unwrap_or_else(|| state.json().clone());
+                Ok((NewMessage { event, data, from: None }, Some(state)))
+            }
+            (Write::Change(_), ..) => unreachable!("changes are asked only of channels with a state"),
+        }
+    }
+
+    fn learn(&self, head: Head) {
+        let mut inner = self.inner.lock();
+        if inner.tail.is_none() {
+            inner.tail = Some(Tail::new(head.position, head.trimmed, self.limits));
+        }
+        if inner.state.is_none()
+            && let Some(machine) = &self.config.machine
+        {
+            let start = Position::new(head.position.epoch, Offset::ZERO);
+            let (position, json) = head.state.unwrap_or_else(|| (start, machine.initial()));
+            inner.state = Some(Stated { position, json, parsed: None });
+        }
+    }
+}
+
+impl Inner {
+    fn tail(&self) -> &Tail {
+        self.tail.as_ref().expect("channels are loaded before they are handed out")
+    }
+
+    fn tail_mut(&mut self) -> &mut Tail {
+        self.tail.as_mut().expect("channels are loaded before they are handed out")
+    }
+
+    fn parsed_state(&mut self) -> Result<State, Problem> {
+        let stated = self.state.as_mut().expect("a loaded channel with a machine has a state");
+        if let Some(state) = &stated.parsed {
+            return Ok(state.clone());
+        }
+        let state = State::parse(stated.json.clone())
+            .map_err(|error| Problem::new(500, "state", format!("the stored state cannot be used: {error}")))?;
+        stated.parsed = Some(state.clone());
+        Ok(state)
+    }
+}
+
+fn stale(at: Position) -> Problem {
+    Problem::new(412, "stale", format!("the channel stands at {at}")).with("cursor", at.to_string())
+}
+
+/// An idempotency key under way, until dropped.
+pub(crate) struct KeyClaim {
+    channel: Arc<Channel>,
+    key: Arc<str>,
+}
+
+impl Drop for KeyClaim {
+    fn drop(&mut self) {
+        self.channel.inner.lock().keys.remove(&self.key);
+    }
+}
+
+/// An append of the writer's chain. If nobody waits for its end, the chain ends here: those after it find out by
+/// themselves whether it was applied.
+pub(crate) struct LinkGuard {
+    channel: Arc<Channel>,
+    link: Option<Link>,
+}
+
+impl LinkGuard {
+    pub(crate) fn end(mut self, applied: bool) {
+        self.finish(applied);
+    }
+
+    fn finish(&mut self, applied: bool) {
+        if let Some(link) = self.link.take() {
+            let mut inner = self.channel.inner.lock();
+            inner.writer.end(link, applied);
+            if inner.writer.pending().is_none() {
+                inner.newest = None;
+            }
+        }
+    }
+}
+
+impl Drop for LinkGuard {
+    fn drop(&mut self) {
+        self.finish(false);
+    }
+}
+
+/// Whether the channel may be dropped is decided by those who hold it; see [`super::Channels`].
+impl Channel {
+    pub(super) fn mark_idle(&self) -> bool {
+        !self.idle.swap(true, Ordering::AcqRel)
+    }
+}

@@ -1,0 +1,158 @@
+//! The channels in memory: opened when somebody reads or writes, told of every commit, dropped when idle.
+
+mod channel;
+mod signal;
+mod subscription;
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use plainwire_hub::TailLimits;
+use plainwire_log::{Commit, Log, LogError, Sink};
+use plainwire_protocol::{ChannelName, Problem};
+use slab::Slab;
+
+pub(crate) use channel::{Attempt, Channel, KeyClaim, Terms, Write};
+use signal::Signal;
+pub(crate) use subscription::{BATCH, Found, Subscription};
+
+use crate::config::Config;
+
+/// Channels that nobody uses stay open up to this number, so that a channel that is only written to, or polled,
+/// need not be read from the log each time. They keep no messages, only where they stand and their state.
+const MAX_IDLE: usize = 4096;
+
+/// All channels of a node.
+pub(crate) struct Channels {
+    config: Arc<Config>,
+    log: Arc<dyn Log>,
+    open: RwLock<HashMap<ChannelName, Arc<Channel>>>,
+    idle: Mutex<VecDeque<Arc<Channel>>>,
+    /// Every reader, to be told when the server drains.
+    readers: Mutex<Slab<Arc<Signal>>>,
+    draining: AtomicBool,
+}
+
+impl Channels {
+    /// Opens the channels of a log and is told of its commits from now on.
+    pub(crate) fn new(config: Arc<Config>, log: Arc<dyn Log>) -> Arc<Channels> {
+        let channels = Arc::new(Channels {
+            config,
+            log: log.clone(),
+            open: RwLock::default(),
+            idle: Mutex::default(),
+            readers: Mutex::default(),
+            draining: AtomicBool::new(false),
+        });
+        log.subscribe(Arc::new(Fanout(Arc::downgrade(&channels))));
+        channels
+    }
+
+    pub(crate) fn log(&self) -> &Arc<dyn Log> {
+        &self.log
+    }
+
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Opens a channel: 404 if the configuration has none of this name, 503 if the store cannot be read.
+    pub(crate) async fn open(self: &Arc<Channels>, name: &ChannelName) -> Result<OpenChannel, Problem> {
+        let found = self.open.read().get(name).cloned();
+        let channel = match found {
+            Some(channel) => channel,
+            None => self.insert(name)?,
+        };
+        let open = OpenChannel { channels: self.clone(), channel };
+        open.channel.load(&*self.log).await.map_err(store_problem)?;
+        Ok(open)
+    }
+
+    /// From now on every reader is told to come back later, and new ones are too.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        for (_, reader) in self.readers.lock().iter() {
+            reader.ring();
+        }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    fn insert(&self, name: &ChannelName) -> Result<Arc<Channel>, Problem> {
+        let config = self.config.channel_for(name).ok_or_else(|| no_such_channel(name))?;
+        let limits = TailLimits { max_count: self.config.tail.max_count, max_bytes: self.config.tail.max_bytes };
+        let channel = || Arc::new(Channel::new(name.clone(), config.clone(), limits));
+        Ok(self.open.write().entry(name.clone()).or_insert_with(channel).clone())
+    }
+
+    /// Queues a channel that was just let go, and drops those that have been idle longest.
+    fn released(&self, channel: &Arc<Channel>) {
+        if !channel.mark_idle() {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        idle.push_back(channel.clone());
+        while idle.len() > MAX_IDLE {
+            let Some(oldest) = idle.pop_front() else { break };
+            oldest.idle.store(false, Ordering::Release);
+            let mut open = self.open.write();
+            // The map's and ours: nobody can get another while the map is locked.
+            if Arc::strong_count(&oldest) == 2 {
+                open.remove(oldest.name());
+            }
+        }
+    }
+}
+
+/// Takes the log's commits to the channels that are open. Others find them in the log when they are opened.
+struct Fanout(Weak<Channels>);
+
+impl Sink for Fanout {
+    fn committed(&self, commits: Vec<Commit>) {
+        let Some(channels) = self.0.upgrade() else { return };
+        for commit in &commits {
+            let channel = channels.open.read().get(&commit.channel).cloned();
+            if let Some(channel) = channel {
+                channel.committed(commit);
+            }
+        }
+    }
+}
+
+/// A channel in use.
+pub(crate) struct OpenChannel {
+    channels: Arc<Channels>,
+    channel: Arc<Channel>,
+}
+
+impl Deref for OpenChannel {
+    type Target = Arc<Channel>;
+
+    fn deref(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+}
+
+impl Drop for OpenChannel {
+    fn drop(&mut self) {
+        self.channels.released(&self.channel);
+    }
+}
+
+/// When to try again after the store failed: about as long as a full disk or a lost device takes somebody to notice.
+const STORE_RETRY: Duration = Duration::from_secs(5);
+
+pub(crate) fn store_problem(error: LogError) -> Problem {
+    tracing::error!(%error, "the store failed");
+    Problem::new(503, "store", "the store is unavailable; nothing was changed").retry_after(STORE_RETRY)
+}
+
+fn no_such_channel(name: &ChannelName) -> Problem {
+    Problem::new(404, "no_such_channel", format!("no channel of the configuration matches '{name}'"))
+}

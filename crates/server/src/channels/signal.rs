@@ -1,0 +1,28 @@
+//! Tells a reader that one of its channels has something new.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+
+/// One reader's bell. Ringing twice before it is heard is ringing once: readers look at the channels themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    rung: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Signal {
+    /// Says that there is something new.
+    pub(crate) fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+
+    /// Ready if there may be something new since the last time this was ready; whoever hears it looks at everything.
+    pub(crate) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.rung.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}

@@ -1,0 +1,114 @@
+//! `plainwire dev` and `plainwire serve`.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+
+use plainwire::{Config, Plainwire};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Common, Dev, Failure, Serve, logs};
+
+/// Starts in dev mode.
+pub(super) fn dev(dev: Dev) -> Result<(), Failure> {
+    logs::start(dev.common.log_format);
+    let mut config = Config::dev();
+    config.overlay_environment()?;
+    apply(&mut config, &dev.common)?;
+    let listen = config.server.listen;
+    if !listen.ip().is_loopback() && !dev.allow_remote {
+        return Err(format!(
+            "dev mode lets everybody do everything, so it listens on this machine only, not on {listen}.\n\
+             Use 'plainwire serve --config FILE' to serve others, or add --allow-remote if you mean it."
+        )
+        .into());
+    }
+    run(config, Some(&dev.common), &dev.common)
+}
+
+/// Starts with a configuration.
+pub(super) fn serve(serve: Serve) -> Result<(), Failure> {
+    logs::start(serve.common.log_format);
+    let mut config = Config::load(&serve.config)?;
+    apply(&mut config, &serve.common)?;
+    run(config, None, &serve.common)
+}
+
+/// The command line wins over the environment, and that over the file.
+fn apply(config: &mut Config, common: &Common) -> Result<(), Failure> {
+    if let Some(data) = &common.data {
+        config.server.data.clone_from(data);
+    }
+    config.server.conformance |= common.conformance;
+    let listen = common.listen.unwrap_or(config.server.listen);
+    config.set_listen(listen)?;
+    Ok(())
+}
+
+fn run(config: Config, dev: Option<&Common>, common: &Common) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let wanted = config.server.listen;
+        let data = config.server.data.display().to_string();
+        let mut builder = Plainwire::builder(config);
+        if dev.is_some() {
+            builder = builder.dev();
+        }
+        if common.recover {
+            builder = builder.recover();
+        }
+        let live = builder.start().await?;
+        let listener = TcpListener::bind(wanted).await.map_err(|error| in_use(wanted, &error))?;
+        let address = listener.local_addr()?;
+        match dev {
+            Some(_) => banner(address, &data)?,
+            None => {
+                println!("plainwire {} listens on http://{address}, data in {data}", env!("CARGO_PKG_VERSION"));
+                std::io::stdout().flush()?;
+            }
+        }
+        tokio::select! {
+            served = live.serve(listener) => served?,
+            signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
+        }
+        live.shutdown().await;
+        Ok(())
+    })
+}
+
+async fn stop_signal() -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| "SIGINT"),
+        _ = terminate.recv() => Ok("SIGTERM"),
+    }
+}
+
+fn in_use(address: SocketAddr, error: &std::io::Error) -> Failure {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("{address} is in use by another program; choose another address with --listen").into()
+        }
+        _ => format!("cannot listen on {address}: {error}").into(),
+    }
+}
+
+/// What a newcomer sees first.
+fn banner(address: SocketAddr, data: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let (bold, plain) = if out.is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    write!(
+        out,
+        "\n  {bold}Plainwire {version}{plain}, dev mode\n\n  \
+         Open   {bold}http://{address}/{plain}\n  \
+         Data   {data}\n\n  \
+         Try, in three terminals:\n\n    \
+         curl -N 'http://{address}/counter?live=sse'\n    \
+         curl -d '{{\"value\":5}}' http://{address}/counter:increment\n    \
+         curl -d '{{\"value\":6}}' http://{address}/counter:decrement\n\n  \
+         The last one is refused (400), and the first terminal hears nothing of it.\n  \
+         More: 'plainwire --help', docs/http.md. Stop with Ctrl-C.\n\n",
+        version = env!("CARGO_PKG_VERSION"),
+    )?;
+    out.flush()
+}

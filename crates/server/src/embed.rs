@@ -1,0 +1,315 @@
+//! Plainwire inside a Rust program.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use plainwire_hub::{Item, Start};
+use plainwire_log::Log;
+use plainwire_log::disk::{DiskLog, DiskOptions};
+use plainwire_log::memory::MemoryLog;
+use plainwire_protocol::{ChannelName, Control, EventName, Json, Message, Position, Problem, Target};
+use tokio::net::TcpListener;
+
+use crate::channels::{BATCH, Found, Subscription, store_problem};
+use crate::config::{Config, Engine};
+use crate::http::Service;
+use crate::listen;
+use crate::node::{Mode, Node};
+use crate::operation::{KeyedRequest, Submitted, Verb, WriteRequest, parse_since, submit};
+
+/// A running Plainwire. Clones share it.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use futures_util::StreamExt as _;
+/// use plainwire::{Config, From, Plainwire};
+///
+/// let live = Plainwire::start(Config::load("plainwire.toml")?).await?;
+/// let app: axum::Router = axum::Router::new().nest_service("/live", live.service());
+/// let mut messages = live.watch("chat/general", From::Now).await?;
+/// live.publish("chat/general", &"hello").await?;
+/// println!("{:?}", messages.next().await);
+/// live.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Plainwire {
+    node: Arc<Node>,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] plainwire_log::disk::OpenError),
+}
+
+/// Where a watch begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum From {
+    /// Right after a cursor that an earlier watch, read or write gave.
+    Cursor(String),
+    /// With the oldest message kept.
+    Oldest,
+    /// With the newest so many messages.
+    Last(u64),
+    /// With the state where the channel has one, else with the next message.
+    Now,
+}
+
+/// What a watch gives.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A message.
+    Message(Arc<Message>),
+    /// What the server has to say: a snapshot, that the watch caught up, or that continuity was lost.
+    Control(Control),
+}
+
+/// A write that was applied.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The position of the message that it became.
+    pub position: Position,
+    /// The state that it led to; `None` for a plain message.
+    pub state: Option<Json>,
+    /// Whether an earlier write with the same idempotency key did it.
+    pub replayed: bool,
+}
+
+/// How to write, beyond what.
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    /// The kind of message.
+    pub event: Option<EventName>,
+    /// Applies the write once, however often it is repeated.
+    pub idempotency_key: Option<String>,
+    /// Applies the write only if the channel stands here.
+    pub if_match: Option<Position>,
+}
+
+/// What is set up before the start.
+#[must_use = "nothing is started yet"]
+pub struct Builder {
+    config: Config,
+    log: Option<Arc<dyn Log>>,
+    dev: bool,
+    recover: bool,
+}
+
+impl Builder {
+    /// Keeps messages in this log instead of the configured engine.
+    pub fn log(mut self, log: Arc<dyn Log>) -> Builder {
+        self.log = Some(log);
+        self
+    }
+
+    /// Serves the page at `/`.
+    pub fn dev(mut self) -> Builder {
+        self.dev = true;
+        self
+    }
+
+    /// Accepts that a damaged store has lost messages: it goes on with what is whole, and every cursor is reset.
+    pub fn recover(mut self) -> Builder {
+        self.recover = true;
+        self
+    }
+
+    /// Opens the log and starts.
+    ///
+    /// # Errors
+    /// If the data directory is in use, damaged, or cannot be written.
+    pub async fn start(self) -> Result<Plainwire, StartError> {
+        let Builder { config, log, dev, recover } = self;
+        let log = match log {
+            Some(log) => log,
+            None => open_log(&config, recover).await?,
+        };
+        let mode = if dev { Mode::Dev } else { Mode::Serve };
+        Ok(Plainwire { node: Arc::new(Node::new(Arc::new(config), log, mode)) })
+    }
+}
+
+async fn open_log(config: &Config, recover: bool) -> Result<Arc<dyn Log>, StartError> {
+    match config.server.engine {
+        Engine::Memory => Ok(Arc::new(MemoryLog::new(fastrand::u64(..)))),
+        Engine::Disk => {
+            let data = config.server.data.clone();
+            let open = move || DiskLog::open(&data, DiskOptions { recover, ..DiskOptions::default() });
+            let opened = tokio::task::spawn_blocking(open).await.expect("opening a log does not panic");
+            Ok(Arc::new(opened?))
+        }
+    }
+}
+
+impl Plainwire {
+    /// Sets up a server with a configuration.
+    pub fn builder(config: Config) -> Builder {
+        Builder { config, log: None, dev: false, recover: false }
+    }
+
+    /// Starts a server with a configuration.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub async fn start(config: Config) -> Result<Plainwire, StartError> {
+        Plainwire::builder(config).start().await
+    }
+
+    /// The service that answers HTTP requests, to be mounted in an axum router or served by hyper.
+    pub fn service(&self) -> Service {
+        Service::new(self.node.clone())
+    }
+
+    /// Accepts connections until [`Plainwire::shutdown`].
+    ///
+    /// # Errors
+    /// If conformance routes are on and the listener is not on loopback.
+    pub async fn serve(&self, listener: TcpListener) -> io::Result<()> {
+        let address = listener.local_addr()?;
+        if self.node.config().server.conformance && !address.ip().is_loopback() {
+            let reason = format!("the conformance routes are only for loopback, not for {address}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        listen::serve(&self.node, listener).await;
+        Ok(())
+    }
+
+    /// Publishes a message.
+    ///
+    /// # Errors
+    /// A [`Problem`], as over HTTP: nothing happened then.
+    pub async fn publish<T: serde::Serialize + ?Sized>(&self, channel: &str, data: &T) -> Result<Applied, Problem> {
+        self.post(channel, data, WriteOptions::default()).await
+    }
+
+    /// Runs a command: `command("counter", "increment", &json!({"value": 5}))`.
+    ///
+    /// # Errors
+    /// A [`Problem`], as over HTTP: nothing happened then.
+    pub async fn command<T: serde::Serialize + ?Sized>(
+        &self,
+        channel: &str,
+        name: &str,
+        args: &T,
+    ) -> Result<Applied, Problem> {
+        self.post(&format!("{channel}:{name}"), args, WriteOptions::default()).await
+    }
+
+    /// Publishes, or runs a command where `target` is `CHANNEL:COMMAND`.
+    ///
+    /// # Errors
+    /// A [`Problem`], as over HTTP: nothing happened then.
+    pub async fn post<T: serde::Serialize + ?Sized>(
+        &self,
+        target: &str,
+        body: &T,
+        options: WriteOptions,
+    ) -> Result<Applied, Problem> {
+        let target = Target::parse(&format!("/{target}")).map_err(|error| Problem::new(400, "channel_name", error))?;
+        let verb = match target.command {
+            Some(command) => Verb::Command(command),
+            None => Verb::Post { event: options.event },
+        };
+        let body = serde_json::to_vec(body).map_err(|error| Problem::new(400, "body_json", error))?.into();
+        let key = options.idempotency_key.as_deref().map(KeyedRequest::parse).transpose()?;
+        let channel = self.node.channels().open(&target.channel).await?;
+        let request = WriteRequest { verb, body, if_match: options.if_match, key };
+        let written = match submit(self.node.channels(), channel, request).await? {
+            Submitted::Done(written) => written,
+            Submitted::Begun(begun) => begun.finish().await?,
+        };
+        Ok(Applied { position: written.position, state: written.state, replayed: written.replayed })
+    }
+
+    /// The state of a channel, as of a position; `None` if it has none.
+    ///
+    /// # Errors
+    /// A [`Problem`], as over HTTP.
+    pub async fn state(&self, channel: &str) -> Result<Option<(Position, Json)>, Problem> {
+        let channel = self.node.channels().open(&name(channel)?).await?;
+        Ok(channel.snapshot())
+    }
+
+    /// Watches a channel. The stream holds one batch of messages at most, however slowly it is read; it ends when the
+    /// server shuts down.
+    ///
+    /// # Errors
+    /// A [`Problem`], as over HTTP.
+    pub async fn watch(&self, channel: &str, from: From) -> Result<Watch, Problem> {
+        let name = name(channel)?;
+        let start = match from {
+            From::Oldest => Start::Oldest,
+            From::Last(count) => Start::Last(count),
+            From::Now => Start::Now,
+            From::Cursor(cursor) => {
+                let points = parse_since(&cursor, std::slice::from_ref(&name))?;
+                points.first().map_or(Start::Now, |point| crate::operation::start_of(*point))
+            }
+        };
+        let channel = self.node.channels().open(&name).await?;
+        let mut subscription = Subscription::new(self.node.channels().clone());
+        subscription.watch(channel, start);
+        Ok(Watch { subscription, items: Vec::new().into_iter() })
+    }
+
+    /// Stops: readers are told to come back later, what is under way is finished, the log is closed.
+    pub async fn shutdown(&self) {
+        self.node.stop().await;
+    }
+}
+
+fn name(channel: &str) -> Result<ChannelName, Problem> {
+    ChannelName::parse(channel).map_err(|error| Problem::new(400, "channel_name", error))
+}
+
+/// A stream of a channel's [`Event`]s: snapshot and history first, then what happens.
+pub struct Watch {
+    subscription: Subscription,
+    items: std::vec::IntoIter<Item>,
+}
+
+impl Watch {
+    /// The next message, control events left out; `None` when the watch is over.
+    ///
+    /// # Errors
+    /// If the store failed.
+    pub async fn next_message(&mut self) -> Result<Option<Arc<Message>>, Problem> {
+        loop {
+            match poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await {
+                Some(Ok(Event::Message(message))) => return Ok(Some(message)),
+                Some(Ok(Event::Control(_))) => {}
+                Some(Err(problem)) => return Err(problem),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl Stream for Watch {
+    type Item = Result<Event, Problem>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Problem>>> {
+        let watch = &mut *self;
+        loop {
+            if let Some(item) = watch.items.next() {
+                return Poll::Ready(Some(Ok(match item {
+                    Item::Message(entry) => Event::Message(entry.message().clone()),
+                    Item::Control(control) => Event::Control(control),
+                })));
+            }
+            let mut items = Vec::new();
+            match std::task::ready!(watch.subscription.poll_items(cx, BATCH, &mut items)) {
+                Ok(Found::Items) => watch.items = items.into_iter(),
+                Ok(Found::Draining) => return Poll::Ready(None),
+                Err(error) => return Poll::Ready(Some(Err(store_problem(error)))),
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! HTTP: requests in, answers and streams out. See `docs/http.md`.
+
+mod body;
+mod conformance;
+mod console;
+mod cors;
+mod query;
+mod read;
+mod reply;
+mod upgrade;
+mod write;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri};
+use plainwire_protocol::{ChannelName, NameError, Problem, Target};
+
+pub use body::Body;
+use query::Query;
+pub(crate) use query::channel_name;
+
+use crate::node::{Mode, Node};
+
+/// Answers HTTP requests for a [`Plainwire`](crate::Plainwire). A `tower` service: mount it in an axum router, or serve it with hyper.
+#[derive(Clone)]
+pub struct Service {
+    node: Arc<Node>,
+}
+
+/// What the path of a request means.
+enum Route {
+    /// A channel, and perhaps a command on it.
+    Channel(Target),
+    /// `/_/live`.
+    Live,
+    Health,
+    Ready,
+    /// An embedded file.
+    Asset(&'static console::Asset),
+    /// A route for outside conformance suites.
+    Conformance(conformance::Route),
+}
+
+impl Service {
+    pub(crate) fn new(node: Arc<Node>) -> Service {
+        Service { node }
+    }
+
+    /// Answers one request.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: std::fmt::Display,
+    {
+        let origin = request.headers().get(http::header::ORIGIN).cloned();
+        let cors = &self.node.config().server.cors;
+        let mut response = if cors::is_preflight(&request) {
+            cors::preflight()
+        } else {
+            self.answer(request).await.unwrap_or_else(|problem| reply::problem(&problem))
+        };
+        cors::apply(cors, origin.as_ref(), response.headers_mut());
+        response
+    }
+
+    async fn answer<B>(&self, mut request: Request<B>) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: std::fmt::Display,
+    {
+        self.follow_alias(request.uri_mut());
+        let query = Query::parse(request.uri().query())?;
+        let method = request.method().clone();
+        match self.route(request.uri().path())? {
+            Route::Channel(target) => match (&method, target.command) {
+                (&Method::GET | &Method::HEAD | &Method::CONNECT, None) => {
+                    read::read(&self.node, vec![target.channel], false, &query, request.map(drop)).await
+                }
+                (&Method::POST | &Method::PUT | &Method::PATCH, command) => {
+                    write::write(&self.node, &target.channel, command, &query, request).await
+                }
+                (&Method::OPTIONS, command) => self.options(&target.channel, command.is_some()).await,
+                (_, Some(_)) => Err(method_not_allowed("POST, OPTIONS")),
+                (_, None) => Err(method_not_allowed(&self.allowed(&target.channel).await?)),
+            },
+            Route::Live if matches!(method, Method::GET | Method::HEAD | Method::CONNECT) => {
+                let channels = query.channels()?;
+                read::read(&self.node, channels, true, &query, request.map(drop)).await
+            }
+            Route::Conformance(route) => conformance::answer(&self.node, route, request).await,
+            _ if !matches!(method, Method::GET | Method::HEAD) => Err(method_not_allowed("GET, HEAD")),
+            Route::Health => self.health().await,
+            Route::Ready => self.ready(),
+            Route::Asset(asset) => Ok(asset.response()),
+            Route::Live => unreachable!("every other method was refused"),
+        }
+    }
+
+    /// An alias stands for its whole target; a query of the request's own comes after the target's.
+    fn follow_alias(&self, uri: &mut Uri) {
+        let Some(alias) = self.node.config().alias(uri.path()) else { return };
+        let queries: Vec<&str> = alias.query.as_deref().into_iter().chain(uri.query()).collect();
+        let mark = if queries.is_empty() { "" } else { "?" };
+        let joined = format!("{}{mark}{}", alias.path, queries.join("&"));
+        let mut parts = std::mem::take(uri).into_parts();
+        parts.path_and_query = joined.parse().ok();
+        *uri = Uri::from_parts(parts).unwrap_or_default();
+    }
+
+    fn route(&self, path: &str) -> Result<Route, Problem> {
+        if let Some(asset) = console::asset(path).filter(|_| self.node.mode() == Mode::Dev) {
+            return Ok(Route::Asset(asset));
+        }
+        if let Some(own) = path.strip_prefix("/_/") {
+            return match own {
+                "live" => Ok(Route::Live),
+                "health" => Ok(Route::Health),
+                "ready" => Ok(Route::Ready),
+                _ => match conformance::route(own).filter(|_| self.node.config().server.conformance) {
+                    Some(route) => Ok(Route::Conformance(route)),
+                    None => Err(Problem::new(404, "no_such_route", format!("the server has no route '{path}'"))),
+                },
+            };
+        }
+        match Target::parse(path) {
+            Ok(target) => Ok(Route::Channel(target)),
+            Err(NameError::Empty) if path == "/" => {
+                Err(Problem::new(404, "no_such_route", "nothing is here; channels are at '/NAME'"))
+            }
+            Err(error) => Err(Problem::new(400, "channel_name", error)),
+        }
+    }
+
+    async fn options(&self, channel: &ChannelName, command: bool) -> Result<Response<Body>, Problem> {
+        let allow = if command { "POST, OPTIONS".to_owned() } else { self.allowed(channel).await? };
+        let mut response = reply::empty(StatusCode::NO_CONTENT);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_str(&allow).expect("method names"));
+        Ok(response)
+    }
+
+    async fn allowed(&self, channel: &ChannelName) -> Result<String, Problem> {
+        Ok(self.node.channels().open(channel).await?.config().allowed_methods())
+    }
+
+    /// Liveness: whether the store takes writes, asked of the store itself.
+    async fn health(&self) -> Result<Response<Body>, Problem> {
+        self.node.channels().log().health().await.map_err(crate::channels::store_problem)?;
+        Ok(reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#)))
+    }
+
+    /// Readiness: whether new clients should be sent here.
+    fn ready(&self) -> Result<Response<Body>, Problem> {
+        if self.node.channels().is_draining() {
+            return Err(crate::operation::shutting_down());
+        }
+        Ok(reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#)))
+    }
+}
+
+fn method_not_allowed(allow: &str) -> Problem {
+    Problem::new(405, "method", format!("allowed here: {allow}")).with("allow", allow)
+}
+
+impl<B> tower_service::Service<Request<B>> for Service
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: std::fmt::Display,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+}

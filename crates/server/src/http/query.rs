@@ -1,0 +1,201 @@
+//! What a read asks for, by its query and headers.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::ACCEPT;
+use plainwire_protocol::{ChannelName, Problem, Target};
+
+use crate::config::Config;
+
+/// A request's query, decoded.
+#[derive(Debug, Default)]
+pub(super) struct Query(Vec<(String, String)>);
+
+/// How an answer to a read is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Live {
+    /// One answer, now or after a wait.
+    No,
+    Sse,
+    Ndjson,
+}
+
+impl Query {
+    pub(super) fn parse(query: Option<&str>) -> Result<Query, Problem> {
+        let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        Ok(Query(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()))
+    }
+
+    /// The value of a parameter, which may be given once.
+    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let mut values = self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let value = values.next();
+        match values.next() {
+            Some(_) => Err(bad(name, "is given twice")),
+            None => Ok(value),
+        }
+    }
+
+    /// The channels of `/_/live`, in the order of the request.
+    pub(super) fn channels(&self) -> Result<Vec<ChannelName>, Problem> {
+        let values = self.0.iter().filter(|(name, _)| name == "channel").map(|(_, value)| value);
+        let names: Vec<_> = values.map(|value| channel_name(value)).collect::<Result<_, _>>()?;
+        if names.is_empty() {
+            return Err(bad("channel", "is missing: /_/live?channel=a&channel=b"));
+        }
+        let repeated = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
+        match repeated {
+            Some((_, name)) => Err(bad("channel", &format!("names '{name}' twice"))),
+            None => Ok(names),
+        }
+    }
+
+    /// Where to begin: the first of `since`, `Last-Event-ID` and its two spellings as a parameter.
+    pub(super) fn since<'a>(&'a self, headers: &'a HeaderMap) -> Result<Option<&'a str>, Problem> {
+        if let Some(since) = self.get("since")? {
+            return Ok(Some(since));
+        }
+        if let Some(id) = headers.get("last-event-id") {
+            let id = id.to_str().map_err(|_| Problem::new(400, "cursor", "Last-Event-ID is not ASCII"))?;
+            // An EventSource that has received no id yet sends none, but polyfills send an empty one.
+            return Ok(Some(id).filter(|id| !id.is_empty()));
+        }
+        let id = self.get("last_event_id")?.or(self.get("lastEventId")?);
+        Ok(id.filter(|id| !id.is_empty()))
+    }
+
+    pub(super) fn limit(&self, config: &Config) -> Result<usize, Problem> {
+        let most = config.server.page_limit;
+        match self.number("limit")? {
+            None => Ok(DEFAULT_LIMIT.min(most)),
+            Some(0) => Err(bad("limit", "must be at least 1")),
+            Some(limit) => Ok(usize::try_from(limit).unwrap_or(usize::MAX).min(most)),
+        }
+    }
+
+    pub(super) fn last(&self) -> Result<Option<u64>, Problem> {
+        self.number("last")
+    }
+
+    /// How long to wait for a message: `?wait=` or `Prefer: wait=` (RFC 7240 §4.3), in seconds, bounded by the configuration.
+    pub(super) fn wait(&self, headers: &HeaderMap, config: &Config) -> Result<Option<Duration>, Problem> {
+        let preferred = || {
+            let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+            let mut preferences = preferences.flat_map(|value| value.split([',', ';']));
+            preferences.find_map(|one| {
+                let (name, value) = one.split_once('=')?;
+                let value = value.trim().trim_matches('"');
+                // A preference that makes no sense is ignored (RFC 7240 §2).
+                name.trim().eq_ignore_ascii_case("wait").then(|| value.parse().ok()).flatten()
+            })
+        };
+        let seconds = self.number("wait")?.or_else(preferred);
+        Ok(seconds.filter(|&seconds| seconds > 0).map(|s| Duration::from_secs(s).min(config.server.long_poll_max)))
+    }
+
+    /// `?live=`, else what `Accept` asks for (RFC 9110 §12.5.1).
+    pub(super) fn live(&self, headers: &HeaderMap) -> Result<Live, Problem> {
+        match self.get("live")? {
+            Some("sse") => return Ok(Live::Sse),
+            Some("ndjson") => return Ok(Live::Ndjson),
+            Some(_) => return Err(bad("live", "is 'sse' or 'ndjson'")),
+            None => {}
+        }
+        let ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+        let mut best = (0.0, Live::No);
+        for range in ranges {
+            let mut parts = range.split(';');
+            let media_type = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+            let weight = parts.find_map(|part| part.trim().strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+            let live = match media_type.as_str() {
+                "text/event-stream" => Live::Sse,
+                "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Live::Ndjson,
+                "application/json" | "*/*" | "application/*" => Live::No,
+                _ => continue,
+            };
+            if weight > best.0 {
+                best = (weight, live);
+            }
+        }
+        Ok(best.1)
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
+        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        match self.get(name)? {
+            None => Ok(None),
+            Some(text) => match text.parse() {
+                Ok(number) if digits(text) => Ok(Some(number)),
+                _ => Err(bad(name, "must be a whole number")),
+            },
+        }
+    }
+}
+
+/// Messages on a page that asks for no number.
+const DEFAULT_LIMIT: usize = 100;
+
+/// A channel as a parameter or a WebSocket request names it: its path, or its name.
+pub(crate) fn channel_name(text: &str) -> Result<ChannelName, Problem> {
+    let name = match text.strip_prefix('/') {
+        Some(_) => Target::parse(text).and_then(|target| match target.command {
+            None => Ok(target.channel),
+            Some(_) => Err(plainwire_protocol::NameError::Character(':')),
+        }),
+        None => ChannelName::parse(text),
+    };
+    name.map_err(|error| Problem::new(400, "channel_name", error))
+}
+
+fn bad(name: &str, what: &str) -> Problem {
+    Problem::new(400, "query", format!("the parameter '{name}' {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(accept: &str, query: &str) -> Result<Live, Problem> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, accept.parse().unwrap());
+        Query::parse(Some(query)).unwrap().live(&headers)
+    }
+
+    #[test]
+    fn the_transport_is_negotiated() {
+        assert_eq!(live("*/*", ""), Ok(Live::No));
+        assert_eq!(live("text/html, application/xhtml+xml, */*;q=0.8", ""), Ok(Live::No));
+        assert_eq!(live("text/event-stream", ""), Ok(Live::Sse));
+        assert_eq!(live("application/x-ndjson", ""), Ok(Live::Ndjson));
+        assert_eq!(live("application/json;q=0.5, text/event-stream", ""), Ok(Live::Sse));
+        assert_eq!(live("text/event-stream;q=0, application/json", ""), Ok(Live::No));
+        assert_eq!(live("text/event-stream", "live=ndjson"), Ok(Live::Ndjson));
+        assert_eq!(live("*/*", "live=telegraph").unwrap_err().reason, "query");
+    }
+
+    #[test]
+    fn waiting_is_preferred_in_seconds() {
+        let config = Config::dev();
+        let wait = |prefer: &str, query: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("prefer", prefer.parse().unwrap());
+            Query::parse(Some(query)).unwrap().wait(&headers, &config)
+        };
+        assert_eq!(wait("wait=25", ""), Ok(Some(Duration::from_secs(25))));
+        assert_eq!(wait("respond-async, wait=\"5\"", ""), Ok(Some(Duration::from_secs(5))));
+        assert_eq!(wait("wait=25", "wait=3"), Ok(Some(Duration::from_secs(3))));
+        assert_eq!(wait("wait=99999", ""), Ok(Some(config.server.long_poll_max)));
+        assert_eq!(wait("wait=soon", ""), Ok(None));
+        assert_eq!(wait("wait=0", ""), Ok(None));
+        assert_eq!(wait("", "wait=soon").unwrap_err().reason, "query");
+        assert_eq!(wait("", "wait=-1").unwrap_err().reason, "query");
+    }
+
+    #[test]
+    fn parameters_are_given_once() {
+        let query = Query::parse(Some("since=0&since=1&limit=x")).unwrap();
+        assert_eq!(query.since(&HeaderMap::new()).unwrap_err().reason, "query");
+        assert_eq!(query.limit(&Config::dev()).unwrap_err().reason, "query");
+    }
+}

@@ -1,0 +1,156 @@
+//! `GET`: short poll, page, long poll, streams, and the way into a WebSocket.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
+use http::{Method, Request, Response};
+use plainwire_hub::Start;
+use plainwire_protocol::{ChannelName, Cursor, Point, Problem, ndjson, sse, websocket};
+use tokio::time::Instant;
+
+use super::body::Body;
+use super::query::{Live, Query};
+use super::{reply, upgrade};
+use crate::channels::{OpenChannel, Subscription};
+use crate::node::Node;
+use crate::operation::{PageRequest, next_page, page, parse_since, start_of};
+use crate::stream::{Framing, Outbound, Resume};
+
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// What a read begins with: channels that exist, and a place in each.
+pub(super) struct Begin {
+    pub(super) channels: Vec<(OpenChannel, Start)>,
+    /// Whether the client said where.
+    given: bool,
+}
+
+/// Answers a read of channels: `many` for `/_/live`, whatever the number.
+pub(super) async fn read(
+    node: &Arc<Node>,
+    names: Vec<ChannelName>,
+    many: bool,
+    query: &Query,
+    request: Request<()>,
+) -> Result<Response<Body>, Problem> {
+    let most = node.config().server.max_channels_per_connection;
+    if names.len() > most {
+        return Err(Problem::new(400, "query", format!("at most {most} channels over one connection")));
+    }
+    let headers = request.headers();
+    let begin = begin(node, names, query, &request).await?;
+    if is_websocket(&request) {
+        return upgrade::upgrade(node, begin, request);
+    }
+    if request.method() == Method::CONNECT {
+        return Err(Problem::new(405, "method", "CONNECT takes ':protocol' websocket (RFC 8441)").with("allow", "GET"));
+    }
+    let live = if request.method() == Method::HEAD { Live::No } else { query.live(headers)? };
+    match live {
+        Live::Sse => Ok(stream(node, begin, many, Live::Sse)),
+        Live::Ndjson => Ok(stream(node, begin, many, Live::Ndjson)),
+        Live::No => poll(node, begin, many, query, headers).await,
+    }
+}
+
+async fn begin(
+    node: &Arc<Node>,
+    names: Vec<ChannelName>,
+    query: &Query,
+    request: &Request<()>,
+) -> Result<Begin, Problem> {
+    let points = match query.since(request.headers())? {
+        Some(since) => Some(parse_since(since, &names)?),
+        None => None,
+    };
+    let last = query.last()?;
+    let open = try_join_all(names.iter().map(|name| node.channels().open(name))).await?;
+    let given = points.is_some() || last.is_some();
+    let starts: Vec<Start> = match (points, last) {
+        (Some(points), _) => points.into_iter().map(start_of).collect(),
+        (None, Some(count)) => vec![Start::Last(count); open.len()],
+        (None, None) => vec![Start::Now; open.len()],
+    };
+    Ok(Begin { channels: open.into_iter().zip(starts).collect(), given })
+}
+
+fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Live) -> Response<Body> {
+    let points = begin.channels.iter().map(|(channel, start)| (channel.name().clone(), point_of(*start)));
+    let resume = Resume::new(points.collect());
+    let (framing, media_type) = match (live, many) {
+        (Live::Sse, false) => (Framing::Sse, sse::MEDIA_TYPE),
+        (Live::Sse, true) => (Framing::SseMany(resume), sse::MEDIA_TYPE),
+        (_, false) => (Framing::Ndjson, ndjson::MEDIA_TYPE),
+        (_, true) => (Framing::NdjsonMany(resume), ndjson::MEDIA_TYPE),
+    };
+    let mut subscription = Subscription::new(node.channels().clone());
+    for (channel, start) in begin.channels {
+        subscription.watch(channel, start);
+    }
+    let mut response = Response::new(Body::stream(Outbound::new(subscription, framing, node.config())));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The point of a feed of which nothing was delivered yet.
+fn point_of(start: Start) -> Point {
+    match start {
+        Start::After(position) => Point::After(position),
+        // More than was asked for, should the stream be cut before the first item; never less.
+        Start::Oldest | Start::Last(_) => Point::Oldest,
+        Start::Now => Point::Now,
+    }
+}
+
+async fn poll(
+    node: &Arc<Node>,
+    begin: Begin,
+    many: bool,
+    query: &Query,
+    headers: &http::HeaderMap,
+) -> Result<Response<Body>, Problem> {
+    let limit = query.limit(node.config())?;
+    let wait = query.wait(headers, node.config())?;
+    let Begin { mut channels, given } = begin;
+    if wait.is_none() && !given {
+        if let [(channel, _)] = &channels[..]
+            && let Some((position, state)) = channel.snapshot()
+        {
+            let cursor = Cursor::from_iter([Point::After(position)]);
+            return Ok(reply::state(headers, &cursor, &state));
+        }
+        for (_, start) in &mut channels {
+            *start = Start::Last(limit as u64);
+        }
+    }
+    let request = PageRequest { channels, limit };
+    let Some(wait) = wait else {
+        let page = page(node.channels(), request).await?;
+        return Ok(reply::page(headers, &page, given && !many));
+    };
+    let page = next_page(node.channels(), request, Instant::now() + wait).await?;
+    let mut response = match page.messages.is_empty() {
+        true => reply::nothing_yet(&page.cursor),
+        false => reply::page(headers, &page, given && !many),
+    };
+    let applied = format!("wait={}", wait.as_secs());
+    response.headers_mut().insert("preference-applied", HeaderValue::from_str(&applied).expect("ASCII"));
+    Ok(response)
+}
+
+/// Whether a request is a WebSocket handshake of either kind, in order or not.
+fn is_websocket(request: &Request<()>) -> bool {
+    match *request.method() {
+        Method::CONNECT => {
+            let protocol = request.extensions().get::<hyper::ext::Protocol>();
+            protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket"))
+        }
+        _ => websocket::wants_websocket(request.headers()),
+    }
+}

@@ -1,0 +1,119 @@
+//! Answers that are not streams.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY};
+use http::{HeaderMap, Response, StatusCode};
+use plainwire_protocol::{ChannelName, Cursor, Json, Point, Problem};
+
+use super::body::Body;
+use crate::operation::{Page, Written};
+
+/// Where the answer leaves the reader: a cursor.
+pub(super) const CURSOR: HeaderName = HeaderName::from_static("plainwire-cursor");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const NOSNIFF: (HeaderName, &str) = (http::header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+
+/// A full page never changes, so that anyone may keep it.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+pub(super) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::whole(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(NOSNIFF.0, HeaderValue::from_static(NOSNIFF.1));
+    response
+}
+
+/// A problem as the body says it, with the headers that go with its status.
+pub(super) fn problem(problem: &Problem) -> Response<Body> {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(&problem.to_json()).expect("writing to memory");
+    let mut response = json(status, body.into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(after) = problem.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    let text = |member: &str| HeaderValue::from_str(problem.more.get(member)?.as_str()?).ok();
+    if let Some(allow) = text("allow").filter(|_| status == StatusCode::METHOD_NOT_ALLOWED) {
+        headers.insert(ALLOW, allow);
+    }
+    if let Some(cursor) = text("cursor") {
+        headers.insert(CURSOR, cursor);
+    }
+    response
+}
+
+/// The answer to a write.
+pub(super) fn written(channel: &ChannelName, written: &Written) -> Response<Body> {
+    let status = StatusCode::from_u16(written.status).expect("200 or 201");
+    let mut response = json(status, written.body().as_bytes().clone());
+    let headers = response.headers_mut();
+    let position = Cursor::from_iter([Point::After(written.position)]);
+    insert_cursor(headers, &position);
+    if written.state.is_some() {
+        headers.insert(ETAG, etag(&position));
+    } else {
+        // Where the message can be read: a page of one that begins right before it.
+        let before = plainwire_protocol::Position::new(written.position.epoch, written.position.offset.minus(1));
+        let location = format!("{}?since={before}&limit=1", channel.to_path());
+        headers.insert(LOCATION, HeaderValue::from_str(&location).expect("paths are percent-encoded"));
+    }
+    if written.replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// A state.
+pub(super) fn state(request: &HeaderMap, cursor: &Cursor, state: &Json) -> Response<Body> {
+    versioned(request, cursor, state.as_bytes().clone(), "no-cache")
+}
+
+/// A page of messages. `shared` if any cache may keep it should it be full.
+pub(super) fn page(request: &HeaderMap, page: &Page, shared: bool) -> Response<Body> {
+    let caching = if page.full && shared { IMMUTABLE } else { "no-cache" };
+    versioned(request, &page.cursor, page.to_json().into(), caching)
+}
+
+/// Nothing came while the client waited.
+pub(super) fn nothing_yet(cursor: &Cursor) -> Response<Body> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    insert_cursor(response.headers_mut(), cursor);
+    response
+}
+
+/// An answer whose version is its cursor: 304 if the client has it (RFC 9110 §13.1.2).
+fn versioned(request: &HeaderMap, cursor: &Cursor, body: Bytes, caching: &'static str) -> Response<Body> {
+    let etag = etag(cursor);
+    let known = request.get_all(http::header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut known = known.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    let mut response = if known.any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes()) {
+        empty(StatusCode::NOT_MODIFIED)
+    } else {
+        json(StatusCode::OK, body)
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Prefer"));
+    headers.insert(ETAG, etag);
+    insert_cursor(headers, cursor);
+    response
+}
+
+pub(super) fn insert_cursor(headers: &mut HeaderMap, cursor: &Cursor) {
+    headers.insert(CURSOR, HeaderValue::from_str(&cursor.to_string()).expect("cursors are ASCII"));
+}
+
+fn etag(cursor: &Cursor) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{cursor}\"")).expect("cursors are ASCII")
+}

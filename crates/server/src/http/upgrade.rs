@@ -1,0 +1,58 @@
+//! The way from a request into a WebSocket (RFC 6455 §4.2, RFC 8441).
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, Version};
+use hyper_util::rt::TokioIo;
+use plainwire_protocol::Problem;
+use plainwire_protocol::websocket::{Accepted, DeflateConfig, Refusal, SUBPROTOCOL, accept_connect, accept_upgrade};
+
+use super::body::Body;
+use super::read::Begin;
+use super::reply;
+use crate::channels::Subscription;
+use crate::node::Node;
+use crate::ws::Session;
+
+/// Answers a handshake whose channels are open; the session goes on in a task of its own.
+pub(super) fn upgrade(node: &Arc<Node>, begin: Begin, mut request: Request<()>) -> Result<Response<Body>, Problem> {
+    let accepted = match handshake(&request, &DeflateConfig::default()) {
+        Ok(accepted) => accepted,
+        Err(refusal) => return Ok(refused(refusal, request.version())),
+    };
+    let mut subscription = Subscription::new(node.channels().clone());
+    for (channel, start) in begin.channels {
+        subscription.watch(channel, start);
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (session, deflate) = (node.clone(), accepted.deflate);
+    node.spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => Session::new(session, TokioIo::new(upgraded), subscription, deflate).run().await,
+            Err(error) => tracing::debug!(%error, "a WebSocket broke off before it began"),
+        }
+    });
+    Ok(switched(accepted))
+}
+
+/// Checks a handshake of either kind.
+pub(super) fn handshake<B>(request: &Request<B>, deflate: &DeflateConfig) -> Result<Accepted, Refusal> {
+    if request.method() == Method::CONNECT {
+        accept_connect(request.headers(), &[SUBPROTOCOL], deflate)
+    } else {
+        accept_upgrade(request.method(), request.version(), request.headers(), &[SUBPROTOCOL], deflate)
+    }
+}
+
+pub(super) fn switched(accepted: Accepted) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = accepted.status;
+    *response.headers_mut() = accepted.headers;
+    response
+}
+
+pub(super) fn refused(refusal: Refusal, version: Version) -> Response<Body> {
+    let mut response = reply::problem(&refusal.problem());
+    response.headers_mut().extend(refusal.headers(version));
+    response
+}

@@ -1,0 +1,113 @@
+//! `POST`, `PUT`, `PATCH`: one write, one answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::BodyExt as _;
+use plainwire_protocol::{ChannelName, EventName, Problem};
+
+use super::body::Body;
+use super::query::Query;
+use super::reply;
+use crate::node::Node;
+use crate::operation::{KeyedRequest, Submitted, Verb, WriteRequest, parse_if_match, submit};
+
+/// A body that takes longer than this to arrive is given up: a megabyte over a bad mobile line takes less.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Answers a write to a channel.
+pub(super) async fn write<B>(
+    node: &Arc<Node>,
+    name: &ChannelName,
+    command: Option<String>,
+    query: &Query,
+    request: Request<B>,
+) -> Result<Response<Body>, Problem>
+where
+    B: http_body::Body + Send,
+    B::Data: Send,
+    B::Error: std::fmt::Display,
+{
+    let (parts, body) = request.into_parts();
+    let verb = verb(&parts.method, command, query, &parts.headers)?;
+    let if_match = match header(&parts.headers, IF_MATCH.as_str())? {
+        // It exists, whatever it is: every channel of the configuration does.
+        Some("*") | None => None,
+        Some(tag) => Some(parse_if_match(tag, name)?),
+    };
+    let key = header(&parts.headers, "idempotency-key")?.map(KeyedRequest::parse).transpose()?;
+    let channel = node.channels().open(name).await?;
+    let body = read_body(body, &parts.headers, node.config().server.max_body).await?;
+    let request = WriteRequest { verb, body, if_match, key };
+    let written = match submit(node.channels(), channel, request).await? {
+        Submitted::Done(written) => written,
+        Submitted::Begun(begun) => begun.finish().await?,
+    };
+    Ok(reply::written(name, &written))
+}
+
+fn verb(method: &Method, command: Option<String>, query: &Query, headers: &HeaderMap) -> Result<Verb, Problem> {
+    match (method, command) {
+        (&Method::POST, Some(command)) => Ok(Verb::Command(command)),
+        (&Method::POST, None) => {
+            let event = query.get("event")?.or(header(headers, "plainwire-event")?);
+            let event = event.map(EventName::parse).transpose();
+            Ok(Verb::Post { event: event.map_err(|error| Problem::new(400, "event_name", error))? })
+        }
+        (_, Some(_)) => Err(Problem::new(405, "method", "commands are sent with POST").with("allow", "POST, OPTIONS")),
+        (&Method::PUT, None) => Ok(Verb::Put),
+        _ => {
+            let media_type = header(headers, CONTENT_TYPE.as_str())?.unwrap_or_default();
+            match media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+                "application/merge-patch+json" => Ok(Verb::MergePatch),
+                "application/json-patch+json" => Ok(Verb::JsonPatch),
+                _ => {
+                    let detail = "PATCH takes application/merge-patch+json or application/json-patch+json";
+                    Err(Problem::new(415, "media_type", detail))
+                }
+            }
+        }
+    }
+}
+
+/// The value of a header that may be given once.
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let value = value.to_str().ok().filter(|_| values.next().is_none());
+    let bad = || Problem::new(400, "header", format!("the header '{name}' must be given once, in visible ASCII"));
+    value.map(Some).ok_or_else(bad)
+}
+
+async fn read_body<B>(body: B, headers: &HeaderMap, most: usize) -> Result<Bytes, Problem>
+where
+    B: http_body::Body,
+    B::Error: std::fmt::Display,
+{
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > most as u64) {
+        return Err(too_large(most));
+    }
+    let collect = async {
+        let mut body = std::pin::pin!(body);
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Problem::new(400, "body", format!("the body broke off: {error}")))?;
+            let Ok(mut data) = frame.into_data() else { continue };
+            if bytes.len() + data.remaining() > most {
+                return Err(too_large(most));
+            }
+            bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+        }
+        Ok(bytes.freeze())
+    };
+    let late = |_| Problem::new(408, "timeout", format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()));
+    tokio::time::timeout(BODY_TIMEOUT, collect).await.map_err(late)?
+}
+
+fn too_large(most: usize) -> Problem {
+    Problem::new(413, "too_large", format!("a body has at most {most} bytes")).with("max_bytes", most)
+}

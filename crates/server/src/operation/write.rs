@@ -1,0 +1,218 @@
+//! Writes: publish, command, replace, patch. First submitted, which fixes their order; then awaited.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use plainwire_hub::machine::Change;
+use plainwire_log::{AppendError, NewKey, NewMessage, Outcome};
+use plainwire_protocol::{EventName, Json, Position, Problem};
+use sha2::{Digest as _, Sha256};
+
+use super::Written;
+use crate::channels::{Attempt, Channel, Channels, KeyClaim, OpenChannel, Terms, Write, store_problem};
+use crate::clock;
+
+/// How often a write is decided anew because the channel moved on, or what it was decided upon was not committed.
+/// Within one node that takes a failing store.
+const MAX_ATTEMPTS: usize = 8;
+/// When to try again when too much is waiting to be appended.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// Append the body as a message.
+    Post { event: Option<EventName> },
+    /// Run a command with the body as its arguments.
+    Command(String),
+    /// Replace the state by the body.
+    Put,
+    /// Apply the body to the state (RFC 7396).
+    MergePatch,
+    /// Apply the body to the state (RFC 6902).
+    JsonPatch,
+}
+
+/// A write as a client asks for it.
+#[derive(Clone, Debug)]
+pub(crate) struct WriteRequest {
+    pub(crate) verb: Verb,
+    pub(crate) body: Bytes,
+    pub(crate) if_match: Option<Position>,
+    pub(crate) key: Option<KeyedRequest>,
+}
+
+/// An idempotency key: 1 to 255 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyedRequest(Arc<str>);
+
+impl KeyedRequest {
+    pub(crate) fn parse(text: &str) -> Result<KeyedRequest, Problem> {
+        let text = text.trim();
+        // The IETF draft makes it a structured-field string, in quotes; most clients send it bare.
+        let bare = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
+        if bare.is_empty() || bare.len() > 255 || !bare.bytes().all(|b| b.is_ascii_graphic()) {
+            let detail = "an idempotency key is 1 to 255 visible ASCII characters";
+            return Err(Problem::new(400, "idempotency_key", detail));
+        }
+        Ok(KeyedRequest(bare.into()))
+    }
+}
+
+/// A write that has its place in the channel's order, or its answer.
+pub(crate) enum Submitted {
+    Done(Written),
+    Begun(Begun),
+}
+
+/// A write under way.
+pub(crate) struct Begun {
+    channels: Arc<Channels>,
+    channel: OpenChannel,
+    request: WriteRequest,
+    attempt: Attempt,
+    claim: Option<KeyClaim>,
+}
+
+/// Checks a write against the channel's configuration and its key's past, and hands it to the log.
+///
+/// Two writes submitted one after the other are applied in this order.
+pub(crate) async fn submit(
+    channels: &Arc<Channels>,
+    channel: OpenChannel,
+    request: WriteRequest,
+) -> Result<Submitted, Problem> {
+    allowed(&channel, &request.verb)?;
+    if channels.is_draining() {
+        return Err(super::shutting_down());
+    }
+    let mut claim = None;
+    if let Some(KeyedRequest(key)) = &request.key {
+        claim = Some(channel.claim(key.clone()).ok_or_else(key_in_flight)?);
+        let known = channels.log().outcome(channel.name(), key).await.map_err(store_problem)?;
+        if let Some(outcome) = known {
+            return replay(&request, outcome).map(Submitted::Done);
+        }
+    }
+    let attempt = attempt(channels, &channel, &request)?;
+    Ok(Submitted::Begun(Begun { channels: channels.clone(), channel, request, attempt, claim }))
+}
+
+impl Begun {
+    /// Waits until the write is applied and durable, or refused.
+    pub(crate) async fn finish(mut self) -> Result<Written, Problem> {
+        for _ in 0..MAX_ATTEMPTS {
+            match self.attempt {
+                Attempt::Refused { problem, basis: None } => return Err(problem),
+                Attempt::Refused { problem, basis: Some(basis) } => {
+                    if basis.await.is_ok() {
+                        return Err(problem);
+                    }
+                }
+                Attempt::Begun { appending, state, link } => {
+                    let result = appending.await;
+                    if let Some(link) = link {
+                        link.end(result.is_ok());
+                    }
+                    match result {
+                        Ok(appended) => {
+                            drop(self.claim);
+                            let status = if state.is_some() { 200 } else { 201 };
+                            return Ok(Written { status, position: appended.position, state, replayed: false });
+                        }
+                        Err(AppendError::Conflict(_)) => {}
+                        Err(AppendError::KeyUsed(outcome)) => return replay(&self.request, outcome),
+                        Err(AppendError::Busy) => return Err(busy()),
+                        Err(AppendError::Unavailable(error)) => return Err(store_problem(error)),
+                    }
+                }
+            }
+            self.attempt = attempt(&self.channels, &self.channel, &self.request)?;
+        }
+        Err(busy())
+    }
+}
+
+fn attempt(channels: &Channels, channel: &Arc<Channel>, request: &WriteRequest) -> Result<Attempt, Problem> {
+    let body = &*request.body;
+    let write = match &request.verb {
+        Verb::Post { event } => {
+            let data = message_data(channel, body)?;
+            Write::Message(NewMessage { event: event.clone(), data, from: None })
+        }
+        Verb::Command(name) => Write::Change(Change::Command { name, args: body }),
+        Verb::Put => Write::Change(Change::Replace(body)),
+        Verb::MergePatch => Write::Change(Change::MergePatch(body)),
+        Verb::JsonPatch => Write::Change(Change::JsonPatch(body)),
+    };
+    let key = request.key.as_ref().map(|KeyedRequest(key)| NewKey { key: key.clone(), fingerprint: fingerprint(request) });
+    let terms = Terms { if_match: request.if_match, key, now: clock::now() };
+    Ok(channel.attempt(&**channels.log(), &write, &terms))
+}
+
+fn message_data(channel: &Channel, body: &[u8]) -> Result<Json, Problem> {
+    let data = Json::parse(body).map_err(|error| Problem::new(400, "body_json", error))?;
+    channel.config().check_message(&data)?;
+    Ok(data)
+}
+
+/// What the channel takes at all (405), and whether it has commands (404).
+fn allowed(channel: &Channel, verb: &Verb) -> Result<(), Problem> {
+    let config = channel.config();
+    let allow = config.allowed_methods();
+    let name = channel.name();
+    let ok = match verb {
+        Verb::Post { .. } => config.machine.is_none() || config.messages,
+        Verb::Command(command) if config.machine.is_none() => {
+            let detail = format!("'{name}' has no state, so it has no command '{command}'");
+            return Err(Problem::new(404, "no_such_command", detail));
+        }
+        Verb::Command(_) => true,
+        Verb::Put => config.machine.is_some() && config.replace,
+        Verb::MergePatch | Verb::JsonPatch => config.machine.is_some() && config.patch,
+    };
+    if ok {
+        return Ok(());
+    }
+    let detail = match verb {
+        Verb::Post { .. } => format!("'{name}' has a state: send a command, POST {}:name", name.to_path()),
+        _ => format!("the configuration of '{name}' does not allow this"),
+    };
+    Err(Problem::new(405, "method", detail).with("allow", allow))
+}
+
+/// The answer that a key remembers, if it came with the same request.
+fn replay(request: &WriteRequest, outcome: Outcome) -> Result<Written, Problem> {
+    if outcome.fingerprint != fingerprint(request) {
+        return Err(Problem::new(422, "key_reused", "this idempotency key came with another request before"));
+    }
+    let status = if outcome.state.is_some() { 200 } else { 201 };
+    Ok(Written { status, position: outcome.position, state: outcome.state, replayed: true })
+}
+
+/// Tells requests apart that come with the same key. Each part is preceded by its length, so that none runs into the next.
+fn fingerprint(request: &WriteRequest) -> [u8; 16] {
+    let (verb, detail) = match &request.verb {
+        Verb::Post { event } => ("post", event.as_ref().map_or("", |event| event.as_str())),
+        Verb::Command(name) => ("command", name.as_str()),
+        Verb::Put => ("put", ""),
+        Verb::MergePatch => ("merge-patch", ""),
+        Verb::JsonPatch => ("json-patch", ""),
+    };
+    let mut digest = Sha256::new();
+    for part in [verb.as_bytes(), detail.as_bytes(), &request.body] {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    let digest: [u8; 32] = digest.finalize().into();
+    *digest.first_chunk().expect("32 bytes begin with 16")
+}
+
+fn key_in_flight() -> Problem {
+    Problem::new(409, "key_in_flight", "a request with this idempotency key is under way").retry_after(BUSY_RETRY)
+}
+
+fn busy() -> Problem {
+    Problem::new(503, "busy", "too many writes are waiting; nothing was changed").retry_after(BUSY_RETRY)
+}

@@ -1,0 +1,7 @@
+//! WebSocket sessions: pushes out, requests in, one reply each. See "WebSocket requests" in `docs/http.md`.
+
+mod operation;
+mod request;
+mod session;
+
+pub(crate) use session::Session;

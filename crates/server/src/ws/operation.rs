@@ -1,0 +1,140 @@
+//! What a WebSocket request leads to: the same operations as over HTTP.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use plainwire_hub::Start;
+use plainwire_protocol::websocket::Utf8Bytes;
+use plainwire_protocol::{ChannelName, Cursor, EventName, Json, Point, Problem, Target};
+
+use super::request::{Fields, Id, Reply};
+use crate::channels::OpenChannel;
+use crate::http::channel_name;
+use crate::node::Node;
+use crate::operation::{
+    KeyedRequest, Page, PageRequest, Submitted, Verb, WriteRequest, Written, page, parse_if_match, parse_since, start_of,
+    submit,
+};
+
+/// Messages of a `get` that asks for no number.
+const DEFAULT_LIMIT: u64 = 100;
+
+/// A request that has its place among the others of its connection.
+pub(super) enum Begun {
+    /// It is over.
+    Replied(Reply),
+    /// A channel to read from now on.
+    Watch { reply: Reply, channel: OpenChannel, start: Start },
+    /// A channel to read no longer.
+    Unwatch { reply: Reply, channel: ChannelName },
+    /// Its reply will come.
+    Running(BoxFuture<'static, Reply>),
+}
+
+/// Begins a request. Requests of one connection are begun one after the other, so that its writes are applied in the
+/// order in which they were sent.
+pub(super) async fn begin(node: Arc<Node>, text: Utf8Bytes) -> Begun {
+    let (id, fields) = match Fields::parse(text.as_str()) {
+        Ok(parsed) => parsed,
+        Err((id, problem)) => return Begun::Replied(Reply::problem(id, &problem)),
+    };
+    match operation(&node, &id, &fields).await {
+        Ok(begun) => begun,
+        Err(problem) => Begun::Replied(Reply::problem(id, &problem)),
+    }
+}
+
+async fn operation(node: &Arc<Node>, id: &Id, fields: &Fields<'_>) -> Result<Begun, Problem> {
+    if let Some(path) = &fields.post {
+        return post(node, id, path, fields).await;
+    }
+    if let Some(path) = &fields.unwatch {
+        return Ok(Begun::Unwatch { reply: Reply::new(id.clone(), 200), channel: channel_name(path)? });
+    }
+    let name = channel_name(fields.watch.as_ref().or(fields.get.as_ref()).expect("one operation was given"))?;
+    let point = match &fields.since {
+        Some(since) => parse_since(since, std::slice::from_ref(&name))?.first().copied(),
+        None => None,
+    };
+    let channel = node.channels().open(&name).await?;
+    let start = match (point, fields.last) {
+        (Some(point), _) => Some(start_of(point)),
+        (None, Some(count)) => Some(Start::Last(count)),
+        (None, None) => None,
+    };
+    if fields.watch.is_some() { Ok(watch(id, channel, start)) } else { Ok(get(node, id, fields, channel, start)) }
+}
+
+fn watch(id: &Id, channel: OpenChannel, start: Option<Start>) -> Begun {
+    let start = start.unwrap_or(Start::Now);
+    let cursor = match start {
+        Start::After(position) => Some(position),
+        // A state's cursor comes with its snapshot: whoever has the one must have the other.
+        Start::Now if channel.config().machine.is_none() => Some(channel.position()),
+        _ => None,
+    };
+    let reply = Reply { cursor: cursor.map(|cursor| cursor.to_string()), ..Reply::new(id.clone(), 200) };
+    Begun::Watch { reply, channel, start }
+}
+
+fn get(node: &Arc<Node>, id: &Id, fields: &Fields<'_>, channel: OpenChannel, start: Option<Start>) -> Begun {
+    if start.is_none()
+        && let Some((position, state)) = channel.snapshot()
+    {
+        let cursor = Some(position.to_string());
+        return Begun::Replied(Reply { cursor, body: Some(state), ..Reply::new(id.clone(), 200) });
+    }
+    let most = node.config().server.page_limit as u64;
+    let limit = fields.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, most);
+    let channels = vec![(channel, start.unwrap_or(Start::Last(limit)))];
+    let (node, id) = (node.clone(), id.clone());
+    let read = async move {
+        match page(node.channels(), PageRequest { channels, limit: limit as usize }).await {
+            Ok(page) => Reply { cursor: Some(page.cursor.to_string()), body: Some(page_json(&page)), ..Reply::new(id, 200) },
+            Err(problem) => Reply::problem(id, &problem),
+        }
+    };
+    Begun::Running(read.boxed())
+}
+
+async fn post(node: &Arc<Node>, id: &Id, path: &str, fields: &Fields<'_>) -> Result<Begun, Problem> {
+    let path = node.config().alias(path).map_or(path, |alias| &alias.path);
+    let target = Target::parse(path).map_err(|error| Problem::new(400, "channel_name", error))?;
+    let verb = match target.command {
+        Some(command) => Verb::Command(command),
+        None => {
+            let event = fields.event.as_deref().map(EventName::parse).transpose();
+            Verb::Post { event: event.map_err(|error| Problem::new(400, "event_name", error))? }
+        }
+    };
+    let if_match = fields.if_match.as_deref().map(|tag| parse_if_match(tag, &target.channel)).transpose()?;
+    let key = fields.key.as_deref().map(KeyedRequest::parse).transpose()?;
+    let body = fields.body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.get().as_bytes()));
+    let channel = node.channels().open(&target.channel).await?;
+    let submitted = submit(node.channels(), channel, WriteRequest { verb, body, if_match, key }).await?;
+    let id = id.clone();
+    Ok(match submitted {
+        Submitted::Done(written) => Begun::Replied(written_reply(id, &written)),
+        Submitted::Begun(begun) => Begun::Running(
+            async move {
+                match begun.finish().await {
+                    Ok(written) => written_reply(id, &written),
+                    Err(problem) => Reply::problem(id, &problem),
+                }
+            }
+            .boxed(),
+        ),
+    })
+}
+
+fn written_reply(id: Id, written: &Written) -> Reply {
+    let cursor = Cursor::from_iter([Point::After(written.position)]).to_string();
+    let body = Some(written.body());
+    Reply { cursor: Some(cursor), body, replayed: written.replayed, ..Reply::new(id, written.status) }
+}
+
+fn page_json(page: &Page) -> Json {
+    Json::from_trusted(page.to_json().into())
+}
