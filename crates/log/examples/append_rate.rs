@@ -73,5 +73,9 @@ async fn row(engine: &str, log: &Arc<dyn Log>, durability: Durability, in_flight
     let rate = count as f64 / began.elapsed().as_secs_f64();
     latencies.sort();
     let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize].as_secs_f64() * 1000.0;
-    println!("| {engine} | {durability:?} | {in_flight} | {kept} | {rate:.0} | {:.2} | {:.2} |", at(0.5), at(0.99));
+    println!(
+        "| {engine} | {durability:?} | {in_flight} | {kept} | {rate:.0} | {:.2} | {:.2} |",
+        at(0.5),
+        at(0.99)
+    );
 }

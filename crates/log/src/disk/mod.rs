@@ -68,11 +68,20 @@ pub struct DiskOptions {
     /// The name of the machine's present boot, if not the kernel's.
     #[doc(hidden)]
     pub boot_id: Option<String>,
+    /// Bytes of newest writes kept in memory, for a log that is made now.
+    #[doc(hidden)]
+    pub memtable_bytes: u64,
 }
 
 impl Default for DiskOptions {
     fn default() -> DiskOptions {
-        DiskOptions { recover: false, clock: system_clock(), sweep_every: SWEEP_EVERY, boot_id: None }
+        DiskOptions {
+            recover: false,
+            clock: system_clock(),
+            sweep_every: SWEEP_EVERY,
+            boot_id: None,
+            memtable_bytes: store::MEMTABLE_BYTES,
+        }
     }
 }
 

@@ -28,7 +28,8 @@ const STORE_MARK: &str = "version";
 /// The kernel's name for the time since the machine started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Why a data directory was not opened. Nothing in it was changed.
+/// Why a data directory was not opened. Nothing in it was lost by that: a journal that had to be cut to look further is
+/// kept beside it.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Another process has it.
@@ -109,7 +110,7 @@ pub(crate) fn open(dir: &Path, options: &DiskOptions) -> Result<Opened, OpenErro
     let before = watermark.reached();
     discard_unfinished(dir, before)?;
     let (journal, mut lost) = checked_journal(dir, before, options)?;
-    let store = Store::open(dir, &journal);
+    let store = Store::open(dir, &journal, before == Reached::default(), options.memtable_bytes);
     let mut store = store.map_err(|error| could_not_open(dir, error))?;
     let newest = store.newest_commit().map_err(|error| damaged(dir, error))?.0;
     if newest < before.synced {
@@ -142,7 +143,7 @@ pub(crate) fn reopen(dir: &Path, watermark: &mut Watermark, reached: Reached) ->
     let mut journal = Journal::read(&path).map_err(failed)?;
     journal.cut_after(&path, reached.written).map_err(failed)?;
     journal.cut(None).map_err(failed)?;
-    let mut store = Store::open(dir, &journal)?;
+    let mut store = Store::open(dir, &journal, false, super::store::MEMTABLE_BYTES)?;
     let newest = store.newest_commit()?.0;
     if newest < reached.synced {
         return Err(store.damaged(&format!(

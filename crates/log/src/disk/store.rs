@@ -1,6 +1,7 @@
 //! The fjall database below the log: one keyspace, opened, checked and closed here.
 
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ pub(crate) const STORE_DIR: &str = "store";
 /// Blocks of tables kept in memory.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Newest writes kept in memory before they become a table. A quarter of fjall's default: less to replay, less memory.
-const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+pub(crate) const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 /// Journals kept until their content is in tables: fjall's least.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 /// fjall's threads for tables. With more than one, one of them spins while another compacts.
@@ -66,8 +67,29 @@ impl From<StoreError> for LogError {
 }
 
 impl Store {
-    /// Opens the database, or makes it. `checked` is what its journal was found to hold before.
-    pub(crate) fn open(dir: &Path, checked: &Journal) -> Result<Store, StoreError> {
+    /// Opens the database, or makes it if `is_new`. `checked` is what its journal was found to hold before.
+    pub(crate) fn open(
+        dir: &Path,
+        checked: &Journal,
+        is_new: bool,
+        memtable_bytes: u64,
+    ) -> Result<Store, StoreError> {
+        // fjall takes some damage for a bug of its own and panics.
+        let opened = panic::catch_unwind(AssertUnwindSafe(|| {
+            Store::open_database(dir, checked, is_new, memtable_bytes)
+        }));
+        opened.unwrap_or_else(|_| {
+            let path = dir.join(STORE_DIR);
+            Err(StoreError::Damaged(format!("the store in {} does not make sense", path.display())))
+        })
+    }
+
+    fn open_database(
+        dir: &Path,
+        checked: &Journal,
+        is_new: bool,
+        memtable_bytes: u64,
+    ) -> Result<Store, StoreError> {
         let path = dir.join(STORE_DIR);
         let failed = |error| StoreError::Failed(path.clone(), error);
         let db = Database::builder(&path)
@@ -76,14 +98,14 @@ impl Store {
             .worker_threads(WORKERS)
             .open()
             .map_err(failed)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);
         let data = db.keyspace("log", options).map_err(failed)?;
         let nobody = Identity { seed: 0, generation: 0, all_reset_at: 0, volatile_reset_at: 0 };
         let mut store = Store { identity: nobody, path: path.clone(), db, data };
         store.check_joint(checked)?;
         store.identity = match store.get(IDENTITY_KEY)? {
             Some(value) => decode_identity(&value).map_err(|Damaged| store.damaged("its identity"))?,
-            None if store.newest_commit()?.0 == 0 => store.initialise()?,
+            None if is_new && store.newest_commit()?.0 == 0 => store.initialise()?,
             None => return Err(store.damaged("its identity")),
         };
         Ok(store)

@@ -63,6 +63,11 @@ impl Told {
         commits.iter().filter(|c| c.channel == *channel).flat_map(|c| c.messages.clone()).collect()
     }
 
+    /// Forgets one channel.
+    pub fn clear(&self, channel: &str) {
+        self.0.lock().retain(|commit| commit.channel.as_str() != channel);
+    }
+
     /// The newest commit told.
     pub fn last(&self) -> Option<Commit> {
         self.0.lock().last().cloned()
