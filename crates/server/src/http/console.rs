@@ -35,6 +35,7 @@ const ASSETS: &[Asset] = assets! {
     "/panes.js" = "panes.js": "text/javascript; charset=utf-8",
     "/tabs.js" = "tabs.js": "text/javascript; charset=utf-8",
     "/transports.js" = "transports.js": "text/javascript; charset=utf-8",
+    "/view.js" = "view.js": "text/javascript; charset=utf-8",
 };
 
 /// Scripts and styles come from this server alone, and it is the only one that the page talks to.
