@@ -25,6 +25,7 @@ mod codec;
 mod commit;
 mod group;
 mod journal;
+mod manifest;
 mod open;
 mod queue;
 mod read;

@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::DiskOptions;
 use super::codec::{COMMIT_KEY, IDENTITY_KEY, Identity, encode_commit, encode_identity};
 use super::journal::Journal;
+use super::manifest;
 use super::store::{STORE_DIR, Store, StoreError};
 use super::watermark::{Reached, WATERMARK_FILE, Watermark};
 
@@ -285,6 +286,10 @@ fn checked_journal(
     let path = dir.join(STORE_DIR);
     if !path.try_exists().map_err(at(&path))? {
         return Ok((Journal::default(), None));
+    }
+    if let Some(list) = manifest::damaged(&path).map_err(at(&path))? {
+        let what = format!("{}, a list of tables, is not what was written", list.display());
+        return Err(OpenError::Damaged { dir: dir.into(), what });
     }
     let mut journal = Journal::read(&path).map_err(at(&path))?;
     let Some(broken) = &journal.broken else { return Ok((journal, None)) };
