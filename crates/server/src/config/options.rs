@@ -167,9 +167,9 @@ options! {
     /// `retain` of a `[channel."pattern"]`: which messages are kept. The state is kept whatever becomes of the messages.
     pub(super) struct Retain {
         /// Most messages kept.
-        count: usize = Count "10000" in "1".."1000000000";
+        count: usize = Count "1000000" in "1".."1000000000";
         /// Most bytes of messages kept.
-        bytes: usize = Size "64MiB" in "1KiB".."16TiB";
+        bytes: usize = Size "256MiB" in "1KiB".."16TiB";
         /// Longest time a message is kept.
         age: Option<Duration> = Age "7d" in "1s".."36500d";
     }
