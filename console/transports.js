@@ -127,7 +127,7 @@ export const TRANSPORTS = {
     snapshots: false,
     name: 'Fetch stream',
     short: 'fetch',
-    how: 'fetch + getReader',
+    how: 'response.body',
     line: 'Pushed as it happens, one JSON object a line',
     asks: 'GET /counter\nAccept: application/x-ndjson',
     resume: '?since=CURSOR',
