@@ -1,5 +1,7 @@
 //! The disk engine passes the suite.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

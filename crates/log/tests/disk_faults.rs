@@ -1,5 +1,7 @@
 //! What the disk engine makes of crashes, torn writes, damage, other processes, reboots and a full disk.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -91,8 +91,11 @@ impl Default for DiskOptions {
 pub struct DiskLog {
     shared: Arc<Shared>,
     thread: Option<std::thread::JoinHandle<()>>,
-    health: Arc<Mutex<Option<(Instant, Result<(), LogError>)>>>,
+    health: Arc<Mutex<Option<Health>>>,
 }
+
+/// An answer about health, and when it was given.
+type Health = (Instant, Result<(), LogError>);
 
 /// What the commit thread and readers share.
 struct Shared {

@@ -4,6 +4,8 @@
 //! plainwire_log::log_suite!(|clock| Arc::new(MemoryLog::with_clock(7, clock)) as Arc<dyn Log>);
 //! ```
 
+#![allow(clippy::unwrap_used, reason = "a case of the suite fails by panicking")]
+
 pub mod appends;
 pub mod fixture;
 pub mod keys;
