@@ -288,7 +288,7 @@ fn checked_journal(
         return Ok((Journal::default(), None));
     }
     if let Some(list) = manifest::damaged(&path).map_err(at(&path))? {
-        let what = format!("{}, a list of tables, is not what was written", list.display());
+        let what = format!("{} is not what was written", list.display());
         return Err(OpenError::Damaged { dir: dir.into(), what });
     }
     let mut journal = Journal::read(&path).map_err(at(&path))?;
