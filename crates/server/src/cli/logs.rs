@@ -1,5 +1,7 @@
 //! The log of the process itself, on standard error.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -13,8 +15,9 @@ pub(super) enum Format {
 
 /// Starts the log. `PLAINWIRE_LOG` says what is logged, as in `debug` or `plainwire=debug,info`.
 pub(super) fn start(format: Format) {
-    let filter = EnvFilter::try_from_env("PLAINWIRE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_from_env("PLAINWIRE_LOG").unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match format {
         Format::Text => builder.with_target(false).init(),
         Format::Json => builder.json().init(),

@@ -55,6 +55,9 @@ struct Check {
     /// The configuration.
     #[arg(value_name = "FILE", default_value = "plainwire.toml", env = "PLAINWIRE_CONFIG")]
     config: PathBuf,
+    /// The same, spelt as for `serve`.
+    #[arg(long = "config", short = 'c', value_name = "FILE", conflicts_with = "config")]
+    named: Option<PathBuf>,
 }
 
 /// What both ways to start a server take.
@@ -83,7 +86,7 @@ pub(crate) fn run() -> ExitCode {
     let ended = match cli.command.unwrap_or(Command::Dev(cli.dev)) {
         Command::Dev(dev) => serve::dev(dev),
         Command::Serve(serve) => serve::serve(serve),
-        Command::Check(check) => check::check(&check.config),
+        Command::Check(check) => check::check(check.named.as_ref().unwrap_or(&check.config)),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -91,7 +91,10 @@ fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Live) -> Response<Bo
     let mut response = Response::new(Body::stream(Outbound::new(subscription, framing, node.config())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    // An EventSource never looks into the cache; for `fetch` Chromium lets a second request of the same URL wait for
+    // the first, which here never ends, unless nothing may be stored.
+    let caching = if live == Live::Sse { "no-cache, no-transform" } else { "no-cache, no-transform, no-store" };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

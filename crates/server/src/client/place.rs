@@ -1,0 +1,235 @@
+//! Where a watch stands, and the proof that nothing is missing.
+
+use std::collections::HashMap;
+
+use plainwire_protocol::{Cursor, Point, Position};
+
+use super::error::ClientError;
+use super::update::{Envelope, Received};
+use crate::From;
+
+/// Where a watch stands in its channels. Outlives its connections: each begins here.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The channels, in request order.
+    channels: Vec<String>,
+    start: From,
+    /// Where to resume, once something was received.
+    resume: Option<Cursor>,
+    /// The position in each channel that something was received from. What follows has the next offset.
+    reached: HashMap<String, Position>,
+}
+
+/// How an envelope moves the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// One offset on.
+    Next,
+    /// To where it is already.
+    Stay,
+    /// Anywhere.
+    Jump,
+}
+
+impl Place {
+    pub(super) fn new(channels: Vec<String>, start: From) -> Place {
+        Place { channels, start, resume: None, reached: HashMap::new() }
+    }
+
+    /// Where the next connection begins.
+    pub(super) fn from(&self) -> From {
+        match &self.resume {
+            Some(cursor) => From::Cursor(cursor.to_string()),
+            None => self.start.clone(),
+        }
+    }
+
+    /// The cursor reached; `None` if nothing was received yet.
+    pub(super) fn cursor(&self) -> Option<String> {
+        self.resume.as_ref().map(Cursor::to_string)
+    }
+
+    /// The name of the only channel; `None` if there are several.
+    pub(super) fn only_channel(&self) -> Option<&str> {
+        match self.channels.as_slice() {
+            [channel] => Some(channel),
+            _ => None,
+        }
+    }
+
+    /// Goes on to where an envelope leads. Refuses one that does not follow, unless `jumps` says that the transport
+    /// skips what is between two states.
+    pub(super) fn receive(&mut self, received: &Received, jumps: bool) -> Result<(), ClientError> {
+        let Received { envelope, resume } = received;
+        let step = match envelope.event.as_deref() {
+            Some("@reset") => Step::Jump,
+            Some("@live" | "@state") => Step::Stay,
+            Some(control) if control.starts_with('@') => return Ok(()),
+            _ => Step::Next,
+        };
+        let Some(cursor) = &envelope.cursor else {
+            return match step {
+                Step::Next => Err(ClientError::Protocol("a message has no cursor".to_owned())),
+                _ => Ok(()),
+            };
+        };
+        let position = cursor.parse().map_err(|()| malformed(cursor))?;
+        let channel = self.channel_of(envelope, position);
+        if let Some(&reached) = self.reached.get(&channel)
+            && !jumps
+            && !follows(step, reached, position)
+        {
+            let (after, got) = (reached.to_string(), position.to_string());
+            return Err(ClientError::Gap { channel, after, got });
+        }
+        match resume {
+            Some(resume) => self.resume = Some(Cursor::parse(resume).map_err(|_| malformed(resume))?),
+            None => self.advance(&channel, position)?,
+        }
+        self.reached.insert(channel, position);
+        Ok(())
+    }
+
+    /// The channel of an envelope. Where the transport does not say, it is the only one, or the one whose epoch it is.
+    fn channel_of(&self, envelope: &Envelope, position: Position) -> String {
+        let of_epoch = |name: &&String| {
+            let name = plainwire_protocol::ChannelName::parse(name);
+            name.is_ok_and(|name| position.epoch.belongs_to(&name))
+        };
+        let unnamed = || match self.channels.as_slice() {
+            [only] => Some(only),
+            several => several.iter().find(of_epoch),
+        };
+        envelope.channel.as_ref().or_else(unnamed).cloned().unwrap_or_default()
+    }
+
+    /// Moves the one point of the cursor that is `channel`'s.
+    fn advance(&mut self, channel: &str, position: Position) -> Result<(), ClientError> {
+        if let [_] = self.channels.as_slice() {
+            self.resume = Some(Cursor::from_iter([Point::After(position)]));
+            return Ok(());
+        }
+        let Some(index) = self.channels.iter().position(|name| name == channel) else {
+            return Err(ClientError::Protocol(format!("a message of '{channel}', which was not asked for")));
+        };
+        let before = match self.resume.take() {
+            Some(cursor) => cursor,
+            None => self.start_cursor()?,
+        };
+        let points = before.points().iter().enumerate();
+        self.resume = Some(points.map(|(i, point)| if i == index { Point::After(position) } else { *point }).collect());
+        Ok(())
+    }
+
+    /// The points of channels that nothing was received from.
+    fn start_cursor(&self) -> Result<Cursor, ClientError> {
+        let count = self.channels.len();
+        match &self.start {
+            From::Now => Ok(std::iter::repeat_n(Point::Now, count).collect()),
+            // More than was asked for, should the connection break before the first message; never less.
+            From::Oldest | From::Last(_) => Ok(std::iter::repeat_n(Point::Oldest, count).collect()),
+            From::Cursor(text) => match Cursor::parse(text) {
+                Ok(cursor) if cursor.points().len() == count => Ok(cursor),
+                _ => Err(malformed(text)),
+            },
+        }
+    }
+}
+
+fn follows(step: Step, reached: Position, position: Position) -> bool {
+    match step {
+        Step::Next => Position::new(reached.epoch, reached.offset.next()) == position,
+        Step::Stay => reached == position,
+        Step::Jump => true,
+    }
+}
+
+fn malformed(cursor: &str) -> ClientError {
+    ClientError::Protocol(format!("'{cursor}' is no cursor of these channels"))
+}
+
+#[cfg(test)]
+mod tests {
+    use plainwire_protocol::{ChannelName, Epoch, Json, Offset};
+
+    use super::*;
+
+    fn position(channel: &str, generation: u64, offset: u64) -> Position {
+        let name = ChannelName::parse(channel).unwrap();
+        Position::new(Epoch::derive(1, generation, &name), Offset::new(offset))
+    }
+
+    fn received(channel: &str, event: Option<&str>, position: Position) -> Received {
+        let envelope = Envelope {
+            channel: Some(channel.to_owned()),
+            cursor: Some(position.to_string()),
+            event: event.map(str::to_owned),
+            data: Json::parse(b"{}").unwrap(),
+            at: None,
+            from: None,
+        };
+        Received { envelope, resume: None }
+    }
+
+    fn place(channels: &[&str], start: From) -> Place {
+        Place::new(channels.iter().map(|&name| name.to_owned()).collect(), start)
+    }
+
+    #[test]
+    fn offsets_follow_one_another_unless_a_reset_says_otherwise() {
+        let mut place = place(&["a"], From::Now);
+        let mut step = |event, generation, offset| {
+            place.receive(&received("a", event, position("a", generation, offset)), false)
+        };
+        step(None, 1, 5).unwrap();
+        step(Some("@live"), 1, 5).unwrap();
+        step(None, 1, 6).unwrap();
+        for (event, generation, offset) in
+            [(None, 1, 8), (None, 1, 6), (None, 1, 5), (None, 2, 7), (Some("@live"), 1, 7), (Some("@state"), 1, 9)]
+        {
+            let error = step(event, generation, offset).unwrap_err();
+            assert!(matches!(error, ClientError::Gap { .. }), "{event:?} {generation}.{offset}: {error}");
+        }
+        step(Some("@reset"), 2, 0).unwrap();
+        step(Some("@state"), 2, 0).unwrap();
+        step(None, 2, 1).unwrap();
+        assert_eq!(place.from(), From::Cursor(position("a", 2, 1).to_string()));
+    }
+
+    #[test]
+    fn a_message_that_was_refused_does_not_move_the_place() {
+        let mut place = place(&["a"], From::Oldest);
+        place.receive(&received("a", None, position("a", 1, 1)), false).unwrap();
+        place.receive(&received("a", None, position("a", 1, 3)), false).unwrap_err();
+        assert_eq!(place.cursor(), Some(position("a", 1, 1).to_string()));
+    }
+
+    #[test]
+    fn several_channels_have_one_cursor_in_request_order() {
+        for (start, rest) in [(From::Now, "*"), (From::Oldest, "0"), (From::Last(3), "0")] {
+            let mut place = place(&["b", "a"], start);
+            let (a, b) = (position("a", 1, 7), position("b", 1, 9));
+            place.receive(&received("a", None, a), false).unwrap();
+            assert_eq!(place.cursor(), Some(format!("{rest}~{a}")));
+            place.receive(&received("b", None, b), false).unwrap();
+            assert_eq!(place.cursor(), Some(format!("{b}~{a}")));
+        }
+    }
+
+    #[test]
+    fn a_reset_of_one_of_several_channels_is_told_by_its_epoch() {
+        let mut place = place(&["b", "a"], From::Oldest);
+        let mut reset = received("a", Some("@reset"), position("a", 4, 2));
+        reset.envelope.channel = None;
+        place.receive(&reset, false).unwrap();
+        assert_eq!(place.cursor(), Some(format!("0~{}", position("a", 4, 2))));
+    }
+
+    #[test]
+    fn states_that_were_skipped_are_no_gap_where_the_transport_skips() {
+        let mut place = place(&["a"], From::Now);
+        place.receive(&received("a", Some("@state"), position("a", 1, 1)), true).unwrap();
+        place.receive(&received("a", Some("@state"), position("a", 1, 9)), true).unwrap();
+        assert_eq!(place.cursor(), Some(position("a", 1, 9).to_string()));
+    }
+}

@@ -1,0 +1,134 @@
+//! What a watch gives.
+
+use std::time::Duration;
+
+use plainwire_protocol::Json;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::error::ClientError;
+
+/// What a watch gives, one after the other.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Update {
+    /// A message.
+    Message(Envelope),
+    /// `@state`: the channel's whole state as of the cursor. What follows changes it.
+    State(Envelope),
+    /// `@live`: everything up to the cursor was delivered.
+    Live(Envelope),
+    /// `@reset`: continuity was lost. Delivery goes on after the cursor.
+    Reset(Envelope),
+    /// The connection is gone, and a new one is tried after this time, from the cursor reached.
+    Reconnecting {
+        /// How long is waited.
+        after: Duration,
+        /// Why it is gone.
+        cause: ClientError,
+    },
+}
+
+/// A message or a control event, as the server says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Envelope {
+    /// The channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Where the reader stands after it, in that channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The kind of message; begins with `@` on a control event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// The payload.
+    pub data: Json,
+    /// When it was published, in milliseconds since 1970. Server-Sent Events of one channel do not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+    /// Who published it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+impl Envelope {
+    /// A control event that the transport itself does not say.
+    pub(super) fn control(event: &str, cursor: Option<String>, data: Json) -> Envelope {
+        Envelope { channel: None, cursor, event: Some(event.to_owned()), data, at: None, from: None }
+    }
+
+    /// The word for why continuity was lost, on a `@reset`.
+    pub fn reason(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Reset {
+            reason: String,
+        }
+        self.data.to::<Reset>().ok().map(|reset| reset.reason)
+    }
+
+    /// How long to wait, on a `@drain`.
+    pub(super) fn reconnect_after(&self) -> Duration {
+        #[derive(Deserialize)]
+        struct Drain {
+            reconnect_in_ms: u64,
+        }
+        self.data.to::<Drain>().map(|drain| Duration::from_millis(drain.reconnect_in_ms)).unwrap_or_default()
+    }
+}
+
+/// What a transport gives: an envelope, and where a watch of several channels resumes, if the transport says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Received {
+    pub(super) envelope: Envelope,
+    pub(super) resume: Option<String>,
+}
+
+impl Received {
+    /// Reads an envelope. Members that are not known are of a later day.
+    pub(super) fn parse(text: &[u8]) -> Result<Received, ClientError> {
+        #[derive(Deserialize)]
+        struct Wire<'a> {
+            channel: Option<String>,
+            cursor: Option<String>,
+            event: Option<String>,
+            #[serde(borrow)]
+            data: &'a RawValue,
+            at: Option<u64>,
+            from: Option<String>,
+            resume: Option<String>,
+        }
+        let wire: Wire<'_> = serde_json::from_slice(text)
+            .map_err(|error| ClientError::Protocol(format!("what was received is no envelope: {error}")))?;
+        let Wire { channel, cursor, event, data, at, from, resume } = wire;
+        let data = payload(data.get().as_bytes())?;
+        Ok(Received { envelope: Envelope { channel, cursor, event, data, at, from }, resume })
+    }
+}
+
+/// Reads a payload.
+pub(super) fn payload(text: &[u8]) -> Result<Json, ClientError> {
+    Json::parse(text).map_err(|error| ClientError::Protocol(format!("the data of a message is no JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_comes_out_as_it_went_in() {
+        let text = r#"{"channel":"a","cursor":"0123456789.7","event":"edited","data":{"n":1e400},"at":5,"from":"ann"}"#;
+        let received = Received::parse(text.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&received.envelope).unwrap(), text);
+        let text = r#"{"event":"@ping","data":{}}"#;
+        assert_eq!(serde_json::to_string(&Received::parse(text.as_bytes()).unwrap().envelope).unwrap(), text);
+    }
+
+    #[test]
+    fn unknown_members_are_passed_over_and_junk_is_not() {
+        let many = br#"{"data":1,"resume":"0~*","later":true}"#;
+        assert_eq!(Received::parse(many).unwrap().resume.as_deref(), Some("0~*"));
+        for junk in ["", "1", "{}", "{\"data\":1", "{\"data\":1,\"cursor\":2}"] {
+            assert!(Received::parse(junk.as_bytes()).is_err(), "{junk}");
+        }
+    }
+}
