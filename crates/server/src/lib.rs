@@ -4,6 +4,7 @@
 //! server whose [`Service`] mounts in an axum router, publishes, runs commands, and watches channels as streams.
 
 mod channels;
+pub mod client;
 mod clock;
 pub mod config;
 mod embed;

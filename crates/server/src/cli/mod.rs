@@ -2,7 +2,10 @@
 
 mod check;
 mod logs;
+mod post;
 mod serve;
+mod show;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +33,10 @@ enum Command {
     Serve(Serve),
     /// Check a configuration, and say what is in it.
     Check(Check),
+    /// Post a message, or run a command.
+    Post(post::Post),
+    /// Follow a channel over any transport, through restarts.
+    Watch(watch::Watch),
 }
 
 #[derive(Args)]
@@ -87,6 +94,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Dev(dev) => serve::dev(dev),
         Command::Serve(serve) => serve::serve(serve),
         Command::Check(check) => check::check(check.named.as_ref().unwrap_or(&check.config)),
+        Command::Post(post) => return post::post(&post),
+        Command::Watch(watch) => return watch::watch(&watch),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
+use plainwire_protocol::Target;
 
 use super::error::ClientError;
 use crate::From;
@@ -34,7 +35,8 @@ impl Endpoint {
             }
             _ => return Err(bad(format!("the scheme '{scheme}' is not http or ws"))),
         }
-        let uri: Uri = format!("http://{}", escaped(rest)).parse().map_err(|error| bad(format!("{error}")))?;
+        let uri: Uri =
+            format!("http://{}", escaped(rest)).parse().map_err(|error| bad(format!("{error}")))?;
         let authority = uri.authority().cloned().ok_or_else(|| bad("there is no host".to_owned()))?;
         if authority.as_str().contains('@') {
             return Err(bad("a user name in a URL is not supported".to_owned()));
@@ -42,8 +44,7 @@ impl Endpoint {
         if uri.path() == "/" {
             return Err(bad("there is no channel; http://HOST:PORT/CHANNEL is needed".to_owned()));
         }
-        let mut endpoint =
-            Endpoint { authority, path: uri.path().to_owned(), query: Vec::new(), from: None };
+        let mut endpoint = Endpoint { authority, path: uri.path().to_owned(), query: Vec::new(), from: None };
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             match &*name {
                 "since" => endpoint.from = Some(start(&value)),
@@ -85,19 +86,15 @@ impl Endpoint {
         self.path.ends_with(LIVE)
     }
 
-    /// Whether the path names a command: its last segment has a colon.
-    pub(super) fn is_command(&self) -> bool {
-        self.path.rsplit('/').next().is_some_and(|segment| segment.contains(':'))
-    }
-
     /// The names of the channels, in request order.
     pub(super) fn channels(&self) -> Vec<String> {
         if self.is_live() {
             let channels = self.query.iter().filter(|(name, _)| name == "channel");
             return channels.map(|(_, channel)| channel.trim_start_matches('/').to_owned()).collect();
         }
-        let path = self.path.trim_start_matches('/');
-        vec![percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned()]
+        // A path that names no channel may be an alias for one, or the server refuses it with a better sentence than ours.
+        let named = Target::parse(&self.path).map(|target| target.channel.as_str().to_owned());
+        vec![named.unwrap_or_else(|_| self.path.trim_start_matches('/').to_owned())]
     }
 
     /// The URL of a request, with further parameters.
@@ -107,7 +104,8 @@ impl Endpoint {
         let query = query.extend_pairs(own.chain(parameters.iter().copied())).finish();
         let mark = if query.is_empty() { "" } else { "?" };
         let path_and_query = format!("{}{mark}{query}", self.path);
-        let uri = Uri::builder().scheme("http").authority(self.authority.clone()).path_and_query(path_and_query);
+        let uri =
+            Uri::builder().scheme("http").authority(self.authority.clone()).path_and_query(path_and_query);
         uri.build().expect("made of parts that were parsed")
     }
 }
@@ -167,8 +165,7 @@ mod tests {
     fn channels_are_named() {
         assert_eq!(endpoint("http://h/chat/%C3%A6").channels(), ["chat/æ"]);
         assert_eq!(endpoint("http://h/_/live?channel=b&x=1&channel=/a").channels(), ["b", "a"]);
-        assert!(endpoint("http://h/counter:increment").is_command());
-        assert!(!endpoint("http://h:80/counter").is_command());
+        assert_eq!(endpoint("http://h/counter:increment").channels(), ["counter"]);
     }
 
     #[test]

@@ -74,10 +74,15 @@ impl ClientError {
     /// What helps against it.
     pub fn remedy(&self) -> Remedy {
         match self {
-            ClientError::Connect(..) | ClientError::Broken(_) | ClientError::Silent(_) | ClientError::Ended => {
-                Remedy::Retry(None)
-            }
+            ClientError::Connect(..)
+            | ClientError::Broken(_)
+            | ClientError::Silent(_)
+            | ClientError::Ended => Remedy::Retry(None),
             ClientError::Drained(after) => Remedy::Retry(Some(*after)),
+            // One of our own requests, whose answer did not reach us.
+            ClientError::Refused(problem) if problem.reason == "key_in_flight" => {
+                Remedy::Retry(problem.retry_after)
+            }
             ClientError::Refused(problem) => remedy_of(problem.status, problem.retry_after),
             ClientError::Closed(code, _) if is_passing(*code) => Remedy::Retry(None),
             ClientError::Handshake(ResponseError::Status(status)) => remedy_of(status.as_u16(), None),
@@ -115,10 +120,8 @@ impl ClientError {
 fn remedy_of(status: u16, after: Option<Duration>) -> Remedy {
     match StatusCode::from_u16(status) {
         Ok(StatusCode::UNAUTHORIZED) => Remedy::Reauthenticate,
-        // A key in flight is one of our own requests, whose answer did not reach us.
         Ok(
             StatusCode::REQUEST_TIMEOUT
-            | StatusCode::CONFLICT
             | StatusCode::TOO_EARLY
             | StatusCode::TOO_MANY_REQUESTS
             | StatusCode::INTERNAL_SERVER_ERROR
@@ -152,14 +155,17 @@ mod tests {
     #[test]
     fn every_status_has_a_remedy() {
         let after = Some(Duration::from_secs(3));
-        let refused = |status| ClientError::Refused(Problem { retry_after: after, ..Problem::new(status, "x", "") });
-        for status in [408, 409, 429, 500, 502, 503, 504] {
+        let refused =
+            |status| ClientError::Refused(Problem { retry_after: after, ..Problem::new(status, "x", "") });
+        for status in [408, 429, 500, 502, 503, 504] {
             assert_eq!(refused(status).remedy(), Remedy::Retry(after), "{status}");
         }
-        for status in [400, 403, 404, 405, 406, 410, 412, 413, 415, 422, 426, 501] {
+        for status in [400, 403, 404, 405, 406, 409, 410, 412, 413, 415, 422, 426, 501] {
             assert_eq!(refused(status).remedy(), Remedy::Stop, "{status}");
         }
         assert_eq!(refused(401).remedy(), Remedy::Reauthenticate);
+        let in_flight = ClientError::Refused(Problem::new(409, "key_in_flight", ""));
+        assert_eq!(in_flight.remedy(), Remedy::Retry(None));
     }
 
     #[test]

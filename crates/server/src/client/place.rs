@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use plainwire_protocol::{Cursor, Point, Position};
 
 use super::error::ClientError;
-use super::update::{Envelope, Received};
+use super::update::Envelope;
 use crate::From;
 
 /// Where a watch stands in its channels. Outlives its connections: each begins here.
@@ -49,18 +49,19 @@ impl Place {
         self.resume.as_ref().map(Cursor::to_string)
     }
 
-    /// The name of the only channel; `None` if there are several.
-    pub(super) fn only_channel(&self) -> Option<&str> {
-        match self.channels.as_slice() {
-            [channel] => Some(channel),
-            _ => None,
-        }
+    /// The channels, in request order.
+    pub(super) fn channels(&self) -> &[String] {
+        &self.channels
+    }
+
+    /// Whether the watch was to begin now, with the state where there is one.
+    pub(super) fn began_now(&self) -> bool {
+        self.start == From::Now
     }
 
     /// Goes on to where an envelope leads. Refuses one that does not follow, unless `jumps` says that the transport
     /// skips what is between two states.
-    pub(super) fn receive(&mut self, received: &Received, jumps: bool) -> Result<(), ClientError> {
-        let Received { envelope, resume } = received;
+    pub(super) fn receive(&mut self, envelope: &Envelope, jumps: bool) -> Result<(), ClientError> {
         let step = match envelope.event.as_deref() {
             Some("@reset") => Step::Jump,
             Some("@live" | "@state") => Step::Stay,
@@ -70,7 +71,7 @@ impl Place {
         let Some(cursor) = &envelope.cursor else {
             return match step {
                 Step::Next => Err(ClientError::Protocol("a message has no cursor".to_owned())),
-                _ => Ok(()),
+                _ => self.resume_at(envelope.resume.as_deref()),
             };
         };
         let position = cursor.parse().map_err(|()| malformed(cursor))?;
@@ -82,8 +83,8 @@ impl Place {
             let (after, got) = (reached.to_string(), position.to_string());
             return Err(ClientError::Gap { channel, after, got });
         }
-        match resume {
-            Some(resume) => self.resume = Some(Cursor::parse(resume).map_err(|_| malformed(resume))?),
+        match &envelope.resume {
+            Some(resume) => self.resume_at(Some(resume))?,
             None => self.advance(&channel, position)?,
         }
         self.reached.insert(channel, position);
@@ -103,6 +104,13 @@ impl Place {
         envelope.channel.as_ref().or_else(unnamed).cloned().unwrap_or_default()
     }
 
+    fn resume_at(&mut self, resume: Option<&str>) -> Result<(), ClientError> {
+        if let Some(resume) = resume {
+            self.resume = Some(Cursor::parse(resume).map_err(|_| malformed(resume))?);
+        }
+        Ok(())
+    }
+
     /// Moves the one point of the cursor that is `channel`'s.
     fn advance(&mut self, channel: &str, position: Position) -> Result<(), ClientError> {
         if let [_] = self.channels.as_slice() {
@@ -117,7 +125,8 @@ impl Place {
             None => self.start_cursor()?,
         };
         let points = before.points().iter().enumerate();
-        self.resume = Some(points.map(|(i, point)| if i == index { Point::After(position) } else { *point }).collect());
+        self.resume =
+            Some(points.map(|(i, point)| if i == index { Point::After(position) } else { *point }).collect());
         Ok(())
     }
 
@@ -159,16 +168,16 @@ mod tests {
         Position::new(Epoch::derive(1, generation, &name), Offset::new(offset))
     }
 
-    fn received(channel: &str, event: Option<&str>, position: Position) -> Received {
-        let envelope = Envelope {
+    fn received(channel: &str, event: Option<&str>, position: Position) -> Envelope {
+        Envelope {
             channel: Some(channel.to_owned()),
             cursor: Some(position.to_string()),
             event: event.map(str::to_owned),
             data: Json::parse(b"{}").unwrap(),
             at: None,
             from: None,
-        };
-        Received { envelope, resume: None }
+            resume: None,
+        }
     }
 
     fn place(channels: &[&str], start: From) -> Place {
@@ -184,9 +193,14 @@ mod tests {
         step(None, 1, 5).unwrap();
         step(Some("@live"), 1, 5).unwrap();
         step(None, 1, 6).unwrap();
-        for (event, generation, offset) in
-            [(None, 1, 8), (None, 1, 6), (None, 1, 5), (None, 2, 7), (Some("@live"), 1, 7), (Some("@state"), 1, 9)]
-        {
+        for (event, generation, offset) in [
+            (None, 1, 8),
+            (None, 1, 6),
+            (None, 1, 5),
+            (None, 2, 7),
+            (Some("@live"), 1, 7),
+            (Some("@state"), 1, 9),
+        ] {
             let error = step(event, generation, offset).unwrap_err();
             assert!(matches!(error, ClientError::Gap { .. }), "{event:?} {generation}.{offset}: {error}");
         }
@@ -220,7 +234,7 @@ mod tests {
     fn a_reset_of_one_of_several_channels_is_told_by_its_epoch() {
         let mut place = place(&["b", "a"], From::Oldest);
         let mut reset = received("a", Some("@reset"), position("a", 4, 2));
-        reset.envelope.channel = None;
+        reset.channel = None;
         place.receive(&reset, false).unwrap();
         assert_eq!(place.cursor(), Some(format!("0~{}", position("a", 4, 2))));
     }

@@ -110,7 +110,11 @@ mod tests {
     }
 
     fn event(id: Option<&str>, name: Option<&str>, data: &str) -> Parsed {
-        Parsed::Event(Event { id: id.map(str::to_owned), name: name.map(str::to_owned), data: data.to_owned() })
+        Parsed::Event(Event {
+            id: id.map(str::to_owned),
+            name: name.map(str::to_owned),
+            data: data.to_owned(),
+        })
     }
 
     /// Every rule that has a line of its own, in each kind of line end.

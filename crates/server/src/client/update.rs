@@ -49,12 +49,15 @@ pub struct Envelope {
     /// Who published it, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// Where a watch of several channels resumes: one cursor for all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume: Option<String>,
 }
 
 impl Envelope {
-    /// A control event that the transport itself does not say.
-    pub(super) fn control(event: &str, cursor: Option<String>, data: Json) -> Envelope {
-        Envelope { channel: None, cursor, event: Some(event.to_owned()), data, at: None, from: None }
+    /// What a transport that carries no envelopes says of a channel.
+    pub(super) fn bare(event: Option<String>, cursor: Option<String>, data: Json) -> Envelope {
+        Envelope { channel: None, cursor, event, data, at: None, from: None, resume: None }
     }
 
     /// The word for why continuity was lost, on a `@reset`.
@@ -76,38 +79,29 @@ impl Envelope {
     }
 }
 
-/// What a transport gives: an envelope, and where a watch of several channels resumes, if the transport says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Received {
-    pub(super) envelope: Envelope,
-    pub(super) resume: Option<String>,
-}
-
-impl Received {
-    /// Reads an envelope. Members that are not known are of a later day.
-    pub(super) fn parse(text: &[u8]) -> Result<Received, ClientError> {
-        #[derive(Deserialize)]
-        struct Wire<'a> {
-            channel: Option<String>,
-            cursor: Option<String>,
-            event: Option<String>,
-            #[serde(borrow)]
-            data: &'a RawValue,
-            at: Option<u64>,
-            from: Option<String>,
-            resume: Option<String>,
-        }
-        let wire: Wire<'_> = serde_json::from_slice(text)
-            .map_err(|error| ClientError::Protocol(format!("what was received is no envelope: {error}")))?;
-        let Wire { channel, cursor, event, data, at, from, resume } = wire;
-        let data = payload(data.get().as_bytes())?;
-        Ok(Received { envelope: Envelope { channel, cursor, event, data, at, from }, resume })
+/// Reads an envelope. Members that are not known are of a later day.
+pub(super) fn envelope(text: &[u8]) -> Result<Envelope, ClientError> {
+    #[derive(Deserialize)]
+    struct Wire<'a> {
+        channel: Option<String>,
+        cursor: Option<String>,
+        event: Option<String>,
+        #[serde(borrow)]
+        data: &'a RawValue,
+        at: Option<u64>,
+        from: Option<String>,
+        resume: Option<String>,
     }
+    let wire: Wire<'_> = serde_json::from_slice(text)
+        .map_err(|error| ClientError::Protocol(format!("what was received is no envelope: {error}")))?;
+    let Wire { channel, cursor, event, data, at, from, resume } = wire;
+    Ok(Envelope { channel, cursor, event, data: payload(data.get().as_bytes())?, at, from, resume })
 }
 
 /// Reads a payload.
 pub(super) fn payload(text: &[u8]) -> Result<Json, ClientError> {
-    Json::parse(text).map_err(|error| ClientError::Protocol(format!("the data of a message is no JSON: {error}")))
+    Json::parse(text)
+        .map_err(|error| ClientError::Protocol(format!("the data of a message is no JSON: {error}")))
 }
 
 #[cfg(test)]
@@ -117,18 +111,18 @@ mod tests {
     #[test]
     fn an_envelope_comes_out_as_it_went_in() {
         let text = r#"{"channel":"a","cursor":"0123456789.7","event":"edited","data":{"n":1e400},"at":5,"from":"ann"}"#;
-        let received = Received::parse(text.as_bytes()).unwrap();
-        assert_eq!(serde_json::to_string(&received.envelope).unwrap(), text);
+        let received = envelope(text.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&received).unwrap(), text);
         let text = r#"{"event":"@ping","data":{}}"#;
-        assert_eq!(serde_json::to_string(&Received::parse(text.as_bytes()).unwrap().envelope).unwrap(), text);
+        assert_eq!(serde_json::to_string(&envelope(text.as_bytes()).unwrap()).unwrap(), text);
     }
 
     #[test]
     fn unknown_members_are_passed_over_and_junk_is_not() {
         let many = br#"{"data":1,"resume":"0~*","later":true}"#;
-        assert_eq!(Received::parse(many).unwrap().resume.as_deref(), Some("0~*"));
+        assert_eq!(envelope(many).unwrap().resume.as_deref(), Some("0~*"));
         for junk in ["", "1", "{}", "{\"data\":1", "{\"data\":1,\"cursor\":2}"] {
-            assert!(Received::parse(junk.as_bytes()).is_err(), "{junk}");
+            assert!(envelope(junk.as_bytes()).is_err(), "{junk}");
         }
     }
 }

@@ -1,0 +1,216 @@
+//! Long poll and short poll: one request after the other over one connection.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use plainwire_protocol::Json;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::connection::{Connection, collect, get, refusal};
+use super::error::ClientError;
+use super::transport::Opening;
+use super::update::{Envelope, envelope, payload};
+use crate::From;
+
+/// How long a long poll waits, in seconds: as long as a stream's heartbeat, so that the same watchdog fits.
+const WAIT_SECONDS: &str = "wait=25";
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const CURSOR: &str = "plainwire-cursor";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Long,
+    Short,
+}
+
+/// A connection over which one page after the other is asked for.
+pub(super) struct Pages {
+    connection: Connection,
+    mode: Mode,
+    said: VecDeque<Envelope>,
+    /// Whether everything that there was has been received.
+    live: bool,
+    /// What to ask for next.
+    asking: Asking,
+    /// The version of the state that was received.
+    etag: Option<HeaderValue>,
+    /// How long to wait before asking.
+    pause: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    /// The newest there is: a state, or else a cursor to go on from.
+    Newest,
+    /// The messages after the place reached.
+    After,
+}
+
+impl Pages {
+    pub(super) async fn open(opening: &Opening<'_>, mode: Mode) -> Result<Pages, ClientError> {
+        let connection = Connection::open(opening.endpoint, opening.version()).await?;
+        // Whoever watches from now on by short polls wants states, where there are some.
+        let newest = match mode {
+            Mode::Long => opening.place.from() == From::Now,
+            Mode::Short => opening.place.began_now(),
+        };
+        Ok(Pages {
+            connection,
+            mode,
+            said: VecDeque::new(),
+            live: false,
+            asking: if newest { Asking::Newest } else { Asking::After },
+            etag: opening
+                .place
+                .cursor()
+                .and_then(|cursor| HeaderValue::try_from(format!("\"{cursor}\"")).ok()),
+            pause: Duration::ZERO,
+        })
+    }
+
+    pub(super) async fn next(&mut self, opening: &Opening<'_>) -> Result<Envelope, ClientError> {
+        loop {
+            if let Some(envelope) = self.said.pop_front() {
+                return Ok(envelope);
+            }
+            tokio::time::sleep(std::mem::take(&mut self.pause)).await;
+            self.ask(opening).await?;
+        }
+    }
+
+    /// Asks once, and takes what the answer says.
+    async fn ask(&mut self, opening: &Opening<'_>) -> Result<(), ClientError> {
+        let (uri, headers) = self.request(opening);
+        let response = self.connection.ask(get(uri, headers), opening.patience).await?;
+        let cursor =
+            response.headers().get(CURSOR).and_then(|cursor| cursor.to_str().ok()).map(str::to_owned);
+        if self.mode == Mode::Short {
+            self.pause = opening.interval;
+        }
+        match response.status() {
+            StatusCode::OK => {
+                let etag = response.headers().get(ETAG).cloned();
+                let body = collect(response.into_body(), opening.patience).await?;
+                self.answer(opening, &body, cursor, etag)
+            }
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => {
+                collect(response.into_body(), opening.patience).await?;
+                self.caught_up(opening, cursor);
+                Ok(())
+            }
+            StatusCode::GONE => {
+                let error = refusal(response, opening.patience).await;
+                self.reset(error)
+            }
+            _ => Err(refusal(response, opening.patience).await),
+        }
+    }
+
+    fn request(&self, opening: &Opening<'_>) -> (Uri, HeaderMap) {
+        let mut headers = HeaderMap::new();
+        if self.asking == Asking::Newest {
+            // Of several channels there is no newest page that ends at one moment, but there is a cursor.
+            let parameter = if opening.endpoint.is_live() { ("last", "0") } else { ("limit", "1") };
+            headers.extend(self.etag.clone().map(|etag| (IF_NONE_MATCH, etag)));
+            return (opening.endpoint.uri(&[parameter]), headers);
+        }
+        if self.mode == Mode::Long && self.live {
+            headers.insert(PREFER, HeaderValue::from_static(WAIT_SECONDS));
+        }
+        (opening.uri(), headers)
+    }
+
+    fn answer(
+        &mut self,
+        opening: &Opening<'_>,
+        body: &Bytes,
+        cursor: Option<String>,
+        etag: Option<HeaderValue>,
+    ) -> Result<(), ClientError> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Page<'a> {
+            #[serde(borrow)]
+            messages: Vec<&'a RawValue>,
+            cursor: String,
+        }
+        let page = serde_json::from_slice::<Page<'_>>(body)
+            .ok()
+            .filter(|page| cursor.as_ref() == Some(&page.cursor));
+        match (page, self.asking) {
+            // A page is what a channel without a state answers.
+            (Some(_), Asking::Newest) => {
+                self.asking = Asking::After;
+                match opening.place.cursor() {
+                    Some(_) => self.pause = Duration::ZERO,
+                    None => self.caught_up(opening, cursor),
+                }
+            }
+            (None, Asking::Newest) => {
+                self.etag = etag;
+                self.said.push_back(Envelope::bare(
+                    Some("@state".to_owned()),
+                    cursor.clone(),
+                    payload(body)?,
+                ));
+                self.name(opening);
+                if self.mode == Mode::Long {
+                    self.asking = Asking::After;
+                }
+                self.caught_up(opening, cursor);
+            }
+            (Some(page), Asking::After) if page.messages.is_empty() => self.caught_up(opening, cursor),
+            (Some(page), Asking::After) => {
+                for message in page.messages {
+                    self.said.push_back(envelope(message.get().as_bytes())?);
+                }
+                // There may be more, which is worth no pause.
+                self.pause = if self.live { self.pause } else { Duration::ZERO };
+            }
+            (None, Asking::After) => {
+                return Err(ClientError::Protocol("the server's answer is no page of messages".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says once that everything up to the cursor was received, as a stream does.
+    fn caught_up(&mut self, opening: &Opening<'_>, cursor: Option<String>) {
+        if std::mem::replace(&mut self.live, true) {
+            return;
+        }
+        let live = Envelope::bare(Some("@live".to_owned()), None, Json::of(&json!({})));
+        self.said.push_back(match opening.endpoint.is_live() {
+            true => Envelope { resume: cursor, ..live },
+            false => Envelope { cursor, ..live },
+        });
+        self.name(opening);
+    }
+
+    /// A page whose cursor leads nowhere says where to go on: what streams say in-band.
+    fn reset(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let ClientError::Refused(problem) = &error else { return Err(error) };
+        let Some(cursor) = problem.more.get("cursor").and_then(|cursor| cursor.as_str()) else {
+            return Err(error);
+        };
+        let reason = Json::of(&json!({ "reason": problem.reason }));
+        self.said.push_back(Envelope::bare(Some("@reset".to_owned()), Some(cursor.to_owned()), reason));
+        self.pause = Duration::ZERO;
+        self.live = false;
+        Ok(())
+    }
+
+    /// Names the channel of what was said last, where there is but one.
+    fn name(&mut self, opening: &Opening<'_>) {
+        if let (Some(last), [channel]) = (self.said.back_mut(), opening.place.channels())
+            && !opening.endpoint.is_live()
+        {
+            last.channel = Some(channel.clone());
+        }
+    }
+}
