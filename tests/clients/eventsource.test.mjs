@@ -62,7 +62,7 @@ test('eventsource: several channels in one stream carry envelopes, and a combine
   const { source, inbox } = watch(t, server.url(target));
   await inbox.find(({ type }) => type === '@live', '@live');
   await post(server.url('/chat/a'), 1);
-  const first = await inbox.next();
+  const first = await inbox.find(isMessage, 'the first');
   assert.equal(first.data.channel, 'chat/a');
   assert.equal(first.data.data, 1);
   source.close();

@@ -149,7 +149,8 @@ fn summarise(outcomes: &[Outcome]) -> bool {
 
 fn fmt(arguments: &[&str]) -> Result<(), String> {
     install::component("rustfmt")?;
-    run(cargo(&["fmt", "--all", "--check"]).args(arguments), CHECKING)
+    let list = ["fmt", "--all", "--check", "--", "--files-with-diff"];
+    run(cargo(&list).args(arguments), CHECKING).map_err(|reason| format!("{reason}; `cargo fmt --all` mends it"))
 }
 
 fn tidy_up(_: &[&str]) -> Result<(), String> {
