@@ -150,7 +150,8 @@ fn summarise(outcomes: &[Outcome]) -> bool {
 fn fmt(arguments: &[&str]) -> Result<(), String> {
     install::component("rustfmt")?;
     let list = ["fmt", "--all", "--check", "--", "--files-with-diff"];
-    run(cargo(&list).args(arguments), CHECKING).map_err(|reason| format!("{reason}; `cargo fmt --all` mends it"))
+    run(cargo(&list).args(arguments), CHECKING)
+        .map_err(|reason| format!("{reason}; `cargo fmt --all` mends it"))
 }
 
 fn tidy_up(_: &[&str]) -> Result<(), String> {
