@@ -29,14 +29,18 @@ async fn main() -> Result<(), Failure> {
     let serving = tokio::spawn(async move { server.serve(listener).await });
 
     let started = Instant::now();
-    let running: Vec<_> =
-        (0..clients).map(|_| tokio::spawn(async move { client(address, commands, in_flight).await })).collect();
+    let running: Vec<_> = (0..clients)
+        .map(|_| tokio::spawn(async move { client(address, commands, in_flight).await }))
+        .collect();
     for client in running {
         client.await??;
     }
     let seconds = started.elapsed().as_secs_f64();
     let total = clients * commands;
-    println!("{total} commands from {clients} clients, {in_flight} in flight each: {:.0}/s", total as f64 / seconds);
+    println!(
+        "{total} commands from {clients} clients, {in_flight} in flight each: {:.0}/s",
+        total as f64 / seconds
+    );
     let (position, state) = live.state("counter").await?.ok_or("the counter has a state")?;
     println!("the counter stands at {state}, position {position}");
     live.shutdown().await;
@@ -64,7 +68,8 @@ async fn client(address: std::net::SocketAddr, commands: usize, in_flight: usize
     while done < commands {
         let mut out = Vec::new();
         while sent < commands && sent - done < in_flight {
-            let request = format!("{{\"id\":{sent},\"post\":\"/counter:increment\",\"body\":{{\"value\":1}}}}");
+            let request =
+                format!("{{\"id\":{sent},\"post\":\"/counter:increment\",\"body\":{{\"value\":1}}}}");
             encode(OpCode::Text, request.as_bytes(), Some([1, 2, 3, 4]), &mut out);
             sent += 1;
         }

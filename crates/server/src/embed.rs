@@ -185,7 +185,11 @@ impl Plainwire {
     ///
     /// # Errors
     /// A [`Problem`], as over HTTP: nothing happened then.
-    pub async fn publish<T: serde::Serialize + ?Sized>(&self, channel: &str, data: &T) -> Result<Applied, Problem> {
+    pub async fn publish<T: serde::Serialize + ?Sized>(
+        &self,
+        channel: &str,
+        data: &T,
+    ) -> Result<Applied, Problem> {
         self.post(channel, data, WriteOptions::default()).await
     }
 
@@ -212,7 +216,8 @@ impl Plainwire {
         body: &T,
         options: WriteOptions,
     ) -> Result<Applied, Problem> {
-        let target = Target::parse(&format!("/{target}")).map_err(|error| Problem::new(400, "channel_name", error))?;
+        let target =
+            Target::parse(&format!("/{target}")).map_err(|error| Problem::new(400, "channel_name", error))?;
         let verb = match target.command {
             Some(command) => Verb::Command(command),
             None => Verb::Post { event: options.event },

@@ -56,7 +56,11 @@ pub(crate) async fn serve(node: &Arc<Node>, listener: TcpListener) {
     }
 }
 
-async fn connection(node: Arc<Node>, service: Service, mut stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn connection(
+    node: Arc<Node>,
+    service: Service,
+    mut stream: TcpStream,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let header_timeout = node.config().server.header_timeout;
     let stopping = node.stopping();
     let (prefix, is_http2) = tokio::select! {
@@ -116,7 +120,11 @@ struct Prefixed {
 }
 
 impl AsyncRead for Prefixed {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.prefix.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }

@@ -63,7 +63,10 @@ impl Node {
         self.tasks.close();
         let limit = self.config().server.shutdown_timeout;
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
-            tracing::warn!(connections = self.tasks.len(), "connections were still open when the time to stop was over");
+            tracing::warn!(
+                connections = self.tasks.len(),
+                "connections were still open when the time to stop was over"
+            );
         }
         if let Err(error) = self.channels.log().close().await {
             tracing::error!(%error, "the log did not close in order");

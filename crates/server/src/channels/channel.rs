@@ -161,7 +161,11 @@ impl Channel {
             tail.forget();
         }
         if let Some(json) = &commit.state {
-            let parsed = inner.writer.pending().filter(|(_, state)| state.json() == json).map(|(_, state)| state.clone());
+            let parsed = inner
+                .writer
+                .pending()
+                .filter(|(_, state)| state.json() == json)
+                .map(|(_, state)| state.clone());
             inner.state = Some(Stated { position: newest.position, json: json.clone(), parsed });
         }
         for (_, listener) in &inner.listeners {
@@ -220,7 +224,11 @@ impl Channel {
     }
 
     /// The message that a write becomes, and the next state if it changes the state. Bad input ends here.
-    fn decide(&self, write: &Write<'_>, state: Option<&State>) -> Result<(NewMessage, Option<State>), Problem> {
+    fn decide(
+        &self,
+        write: &Write<'_>,
+        state: Option<&State>,
+    ) -> Result<(NewMessage, Option<State>), Problem> {
         match (write, &self.config.machine, state) {
             (Write::Message(message), ..) => Ok((message.clone(), None)),
             (Write::Change(change), Some(machine), Some(state)) => {
@@ -261,8 +269,9 @@ impl Inner {
         if let Some(state) = &stated.parsed {
             return Ok(state.clone());
         }
-        let state = State::parse(stated.json.clone())
-            .map_err(|error| Problem::new(500, "state", format!("the stored state cannot be used: {error}")))?;
+        let state = State::parse(stated.json.clone()).map_err(|error| {
+            Problem::new(500, "state", format!("the stored state cannot be used: {error}"))
+        })?;
         stated.parsed = Some(state.clone());
         Ok(state)
     }

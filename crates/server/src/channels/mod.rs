@@ -24,7 +24,7 @@ use crate::config::Config;
 
 /// Channels that nobody uses stay open up to this number, so that a channel that is only written to, or polled,
 /// need not be read from the log each time. They keep no messages, only where they stand and their state.
-const MAX_IDLE: usize = 4096;
+const MAX_IDLE: usize = 1024;
 
 /// All channels of a node.
 pub(crate) struct Channels {
@@ -86,7 +86,8 @@ impl Channels {
 
     fn insert(&self, name: &ChannelName) -> Result<Arc<Channel>, Problem> {
         let config = self.config.channel_for(name).ok_or_else(|| no_such_channel(name))?;
-        let limits = TailLimits { max_count: self.config.tail.max_count, max_bytes: self.config.tail.max_bytes };
+        let limits =
+            TailLimits { max_count: self.config.tail.max_count, max_bytes: self.config.tail.max_bytes };
         let channel = || Arc::new(Channel::new(name.clone(), config.clone(), limits));
         Ok(self.open.write().entry(name.clone()).or_insert_with(channel).clone())
     }

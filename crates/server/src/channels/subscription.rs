@@ -72,7 +72,9 @@ impl Subscription {
 
     /// Reads `channel` no longer. Says whether it was read.
     pub(crate) fn unwatch(&mut self, channel: &ChannelName) -> bool {
-        let Some(index) = self.watches.iter().position(|watch| watch.channel.name() == channel) else { return false };
+        let Some(index) = self.watches.iter().position(|watch| watch.channel.name() == channel) else {
+            return false;
+        };
         let watch = self.watches.remove(index);
         watch.channel.unlisten(watch.listener);
         if self.reading.as_ref().is_some_and(|reading| reading.channel == *channel) {
@@ -156,7 +158,8 @@ impl Subscription {
     }
 
     fn take_page(&mut self, reading: &Reading, page: &Page, out: &mut Vec<Item>) -> Result<(), LogError> {
-        let Some(watch) = self.watches.iter_mut().find(|watch| *watch.channel.name() == reading.channel) else {
+        let Some(watch) = self.watches.iter_mut().find(|watch| *watch.channel.name() == reading.channel)
+        else {
             return Ok(());
         };
         watch.channel.learn_trimmed(page);

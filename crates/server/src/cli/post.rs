@@ -81,7 +81,9 @@ fn body(post: &Post) -> Result<Json, Failure> {
     let text = match post.body.as_deref() {
         None if is_command(&post.url) => b"{}".to_vec(),
         None => {
-            return Err("there is nothing to post: give a BODY as JSON, - for standard input, or @FILE".into());
+            return Err(
+                "there is nothing to post: give a BODY as JSON, - for standard input, or @FILE".into()
+            );
         }
         Some("-") => {
             let mut text = Vec::new();

@@ -63,7 +63,10 @@ fn run(config: Config, dev: Option<&Common>, common: &Common) -> Result<(), Fail
         match dev {
             Some(_) => banner(address, &data)?,
             None => {
-                println!("plainwire {} listens on http://{address}, data in {data}", env!("CARGO_PKG_VERSION"));
+                println!(
+                    "plainwire {} listens on http://{address}, data in {data}",
+                    env!("CARGO_PKG_VERSION")
+                );
                 std::io::stdout().flush()?;
             }
         }

@@ -1,12 +1,10 @@
 //! One HTTP connection: HTTP/1.1, or HTTP/2 with prior knowledge.
 
-use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, select};
 use http::header::{HOST, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
@@ -64,7 +62,7 @@ impl Connection {
         let stream = opened.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(stream);
-        let started = timeout(CONNECT_TIMEOUT, start(io, version)).await;
+        let started = timeout(CONNECT_TIMEOUT, start(io, version, endpoint)).await;
         let (sender, driver) = started.map_err(|_| failed(io::ErrorKind::TimedOut.into()))??;
         Ok(Connection { sender, endpoint: endpoint.clone(), driver })
     }
@@ -103,22 +101,33 @@ impl Connection {
     }
 }
 
-async fn start(io: TokioIo<TcpStream>, version: Version) -> Result<(Sender, Driver), ClientError> {
+async fn start(
+    io: TokioIo<TcpStream>,
+    version: Version,
+    endpoint: &Endpoint,
+) -> Result<(Sender, Driver), ClientError> {
     if version == Version::Http1 {
         let started = http1::handshake(io).await;
         let (sender, connection) = started.map_err(|error| ClientError::broken(&error))?;
         return Ok((Sender::Http1(sender), drive(connection.with_upgrades())));
     }
     let started = http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(io).await;
-    let (sender, mut connection) = started.map_err(|error| ClientError::broken(&error))?;
+    let (mut sender, mut connection) = started.map_err(|error| ClientError::broken(&error))?;
     if version == Version::Http2Connect {
-        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-            _ if connection.is_extended_connect_protocol_enabled() => Poll::Ready(Ok(())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(ClientError::broken(&error))),
-            Poll::Ready(Ok(())) => Poll::Ready(Err(ClientError::Ended)),
-            Poll::Pending => Poll::Pending,
-        })
-        .await?;
+        // What the server takes is known once its settings came, and they come before its first answer.
+        let mut probe = Request::new(Full::default());
+        *probe.method_mut() = Method::OPTIONS;
+        *probe.uri_mut() = endpoint.uri(&[]);
+        match select(&mut connection, Box::pin(sender.send_request(probe))).await {
+            Either::Right((Ok(_), _)) => {}
+            Either::Right((Err(error), _)) | Either::Left((Err(error), _)) => {
+                return Err(ClientError::broken(&error));
+            }
+            Either::Left((Ok(()), _)) => return Err(ClientError::Ended),
+        }
+        if !connection.is_extended_connect_protocol_enabled() {
+            return Err(ClientError::Protocol("the server takes no WebSockets over HTTP/2".to_owned()));
+        }
     }
     Ok((Sender::Http2(sender), drive(connection)))
 }

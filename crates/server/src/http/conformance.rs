@@ -48,7 +48,11 @@ pub(super) fn route(path: &str) -> Option<Route> {
     }
 }
 
-pub(super) async fn answer<B>(node: &Arc<Node>, route: Route, request: Request<B>) -> Result<Response<Body>, Problem>
+pub(super) async fn answer<B>(
+    node: &Arc<Node>,
+    route: Route,
+    request: Request<B>,
+) -> Result<Response<Body>, Problem>
 where
     B: http_body::Body + Send + 'static,
     B::Data: Send,
@@ -81,7 +85,11 @@ where
 }
 
 fn echo_messages<B>(node: &Arc<Node>, mut request: Request<B>) -> Response<Body> {
-    let config = DeflateConfig { server_context_takeover: true, client_context_takeover: true, ..DeflateConfig::default() };
+    let config = DeflateConfig {
+        server_context_takeover: true,
+        client_context_takeover: true,
+        ..DeflateConfig::default()
+    };
     let accepted = match upgrade::handshake(&request, &config) {
         Ok(accepted) => accepted,
         Err(refusal) => return upgrade::refused(refusal, request.version()),

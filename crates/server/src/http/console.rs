@@ -39,7 +39,8 @@ const ASSETS: &[Asset] = assets! {
 };
 
 /// Scripts and styles come from this server alone, and it is the only one that the page talks to.
-const POLICY: &str = "default-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; frame-ancestors 'none'";
 
 /// The file at a path.
 pub(super) fn asset(path: &str) -> Option<&'static Asset> {

@@ -2,8 +2,8 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN,
-    VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap,
+    HeaderValue, ORIGIN, VARY,
 };
 use http::{Method, Request, Response, StatusCode};
 
@@ -11,9 +11,9 @@ use super::body::Body;
 use super::reply;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, OPTIONS";
-const REQUEST_HEADERS: &str =
-    "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, Plainwire-Event";
-const EXPOSED: &str = "Plainwire-Cursor, ETag, Retry-After, Location, Idempotency-Replayed, Preference-Applied, Allow";
+const REQUEST_HEADERS: &str = "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, Plainwire-Event";
+const EXPOSED: &str =
+    "Plainwire-Cursor, ETag, Retry-After, Location, Idempotency-Replayed, Preference-Applied, Allow";
 /// Seconds for which a browser may remember a preflight: what Chromium allows at most.
 const MAX_AGE: &str = "7200";
 
@@ -37,7 +37,9 @@ pub(super) fn apply(allowed: &[String], origin: Option<&HeaderValue>, headers: &
     let any = allowed.iter().any(|allowed| allowed == "*");
     let allow = match origin {
         _ if any => HeaderValue::from_static("*"),
-        Some(origin) if allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) => origin.clone(),
+        Some(origin) if allowed.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) => {
+            origin.clone()
+        }
         _ => {
             headers.append(VARY, HeaderValue::from_static("Origin"));
             return;

@@ -126,7 +126,9 @@ impl Service {
                 "ready" => Ok(Route::Ready),
                 _ => match conformance::route(own).filter(|_| self.node.config().server.conformance) {
                     Some(route) => Ok(Route::Conformance(route)),
-                    None => Err(Problem::new(404, "no_such_route", format!("the server has no route '{path}'"))),
+                    None => {
+                        Err(Problem::new(404, "no_such_route", format!("the server has no route '{path}'")))
+                    }
                 },
             };
         }

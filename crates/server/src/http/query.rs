@@ -91,7 +91,9 @@ impl Query {
             })
         };
         let seconds = self.number("wait")?.or_else(preferred);
-        Ok(seconds.filter(|&seconds| seconds > 0).map(|s| Duration::from_secs(s).min(config.server.long_poll_max)))
+        Ok(seconds
+            .filter(|&seconds| seconds > 0)
+            .map(|s| Duration::from_secs(s).min(config.server.long_poll_max)))
     }
 
     /// `?live=`, else what `Accept` asks for (RFC 9110 §12.5.1).
@@ -102,12 +104,14 @@ impl Query {
             Some(_) => return Err(bad("live", "is 'sse' or 'ndjson'")),
             None => {}
         }
-        let ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+        let ranges =
+            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
         let mut best = (0.0, Live::No);
         for range in ranges {
             let mut parts = range.split(';');
             let media_type = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-            let weight = parts.find_map(|part| part.trim().strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+            let weight =
+                parts.find_map(|part| part.trim().strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
             let live = match media_type.as_str() {
                 "text/event-stream" => Live::Sse,
                 "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Live::Ndjson,

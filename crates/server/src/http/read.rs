@@ -44,7 +44,8 @@ pub(super) async fn read(
         return upgrade::upgrade(node, begin, request);
     }
     if request.method() == Method::CONNECT {
-        return Err(Problem::new(405, "method", "CONNECT takes ':protocol' websocket (RFC 8441)").with("allow", "GET"));
+        return Err(Problem::new(405, "method", "CONNECT takes ':protocol' websocket (RFC 8441)")
+            .with("allow", "GET"));
     }
     let live = if request.method() == Method::HEAD { Live::No } else { query.live(headers)? };
     match live {
@@ -93,7 +94,8 @@ fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Live) -> Response<Bo
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     // An EventSource never looks into the cache; for `fetch` Chromium lets a second request of the same URL wait for
     // the first, which here never ends, unless nothing may be stored.
-    let caching = if live == Live::Sse { "no-cache, no-transform" } else { "no-cache, no-transform, no-store" };
+    let caching =
+        if live == Live::Sse { "no-cache, no-transform" } else { "no-cache, no-transform, no-store" };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(VARY, HeaderValue::from_static("Accept"));

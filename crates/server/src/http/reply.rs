@@ -1,7 +1,9 @@
 //! Answers that are not streams.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY,
+};
 use http::{HeaderMap, Response, StatusCode};
 use plainwire_protocol::{ChannelName, Cursor, Json, Point, Problem};
 
@@ -64,7 +66,8 @@ pub(super) fn written(channel: &ChannelName, written: &Written) -> Response<Body
         headers.insert(ETAG, etag(&position));
     } else {
         // Where the message can be read: a page of one that begins right before it.
-        let before = plainwire_protocol::Position::new(written.position.epoch, written.position.offset.minus(1));
+        let before =
+            plainwire_protocol::Position::new(written.position.epoch, written.position.offset.minus(1));
         let location = format!("{}?since={before}&limit=1", channel.to_path());
         headers.insert(LOCATION, HeaderValue::from_str(&location).expect("paths are percent-encoded"));
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use http::{Method, Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use plainwire_protocol::Problem;
-use plainwire_protocol::websocket::{Accepted, DeflateConfig, Refusal, SUBPROTOCOL, accept_connect, accept_upgrade};
+use plainwire_protocol::websocket::{
+    Accepted, DeflateConfig, Refusal, SUBPROTOCOL, accept_connect, accept_upgrade,
+};
 
 use super::body::Body;
 use super::read::Begin;
@@ -15,7 +17,11 @@ use crate::node::Node;
 use crate::ws::Session;
 
 /// Answers a handshake whose channels are open; the session goes on in a task of its own.
-pub(super) fn upgrade(node: &Arc<Node>, begin: Begin, mut request: Request<()>) -> Result<Response<Body>, Problem> {
+pub(super) fn upgrade(
+    node: &Arc<Node>,
+    begin: Begin,
+    mut request: Request<()>,
+) -> Result<Response<Body>, Problem> {
     let accepted = match handshake(&request, &DeflateConfig::default()) {
         Ok(accepted) => accepted,
         Err(refusal) => return Ok(refused(refusal, request.version())),

@@ -49,7 +49,12 @@ where
     Ok(reply::written(name, &written))
 }
 
-fn verb(method: &Method, command: Option<String>, query: &Query, headers: &HeaderMap) -> Result<Verb, Problem> {
+fn verb(
+    method: &Method,
+    command: Option<String>,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Verb, Problem> {
     match (method, command) {
         (&Method::POST, Some(command)) => Ok(Verb::Command(command)),
         (&Method::POST, None) => {
@@ -57,7 +62,9 @@ fn verb(method: &Method, command: Option<String>, query: &Query, headers: &Heade
             let event = event.map(EventName::parse).transpose();
             Ok(Verb::Post { event: event.map_err(|error| Problem::new(400, "event_name", error))? })
         }
-        (_, Some(_)) => Err(Problem::new(405, "method", "commands are sent with POST").with("allow", "POST, OPTIONS")),
+        (_, Some(_)) => {
+            Err(Problem::new(405, "method", "commands are sent with POST").with("allow", "POST, OPTIONS"))
+        }
         (&Method::PUT, None) => Ok(Verb::Put),
         _ => {
             let media_type = header(headers, CONTENT_TYPE.as_str())?.unwrap_or_default();
@@ -78,7 +85,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Pro
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let value = value.to_str().ok().filter(|_| values.next().is_none());
-    let bad = || Problem::new(400, "header", format!("the header '{name}' must be given once, in visible ASCII"));
+    let bad =
+        || Problem::new(400, "header", format!("the header '{name}' must be given once, in visible ASCII"));
     value.map(Some).ok_or_else(bad)
 }
 
@@ -95,7 +103,8 @@ where
         let mut body = std::pin::pin!(body);
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Problem::new(400, "body", format!("the body broke off: {error}")))?;
+            let frame =
+                frame.map_err(|error| Problem::new(400, "body", format!("the body broke off: {error}")))?;
             let Ok(mut data) = frame.into_data() else { continue };
             if bytes.len() + data.remaining() > most {
                 return Err(too_large(most));
@@ -104,7 +113,8 @@ where
         }
         Ok(bytes.freeze())
     };
-    let late = |_| Problem::new(408, "timeout", format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()));
+    let late =
+        |_| Problem::new(408, "timeout", format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()));
     tokio::time::timeout(BODY_TIMEOUT, collect).await.map_err(late)?
 }
 

@@ -8,14 +8,19 @@ pub(crate) fn parse_since(text: &str, channels: &[ChannelName]) -> Result<Vec<Po
     let cursor = Cursor::parse(text).map_err(|error| Problem::new(400, "cursor", error))?;
     let points = cursor.points();
     if points.len() != channels.len() {
-        let detail = format!("the cursor is for {} channel(s), the request for {}", points.len(), channels.len());
+        let detail =
+            format!("the cursor is for {} channel(s), the request for {}", points.len(), channels.len());
         return Err(Problem::new(400, "cursor", detail));
     }
     for (point, channel) in points.iter().zip(channels) {
         if let Point::After(position) = point
             && !position.epoch.belongs_to(channel)
         {
-            return Err(Problem::new(400, "cursor_channel", format!("the cursor {position} is not one of '{channel}'")));
+            return Err(Problem::new(
+                400,
+                "cursor_channel",
+                format!("the cursor {position} is not one of '{channel}'"),
+            ));
         }
     }
     Ok(points.to_vec())

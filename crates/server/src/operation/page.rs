@@ -95,7 +95,9 @@ impl Reader {
     /// Waits for items and takes the messages among them. A reset is an answer of its own on a page: 410.
     async fn read(&mut self, limit: usize, messages: &mut Vec<Arc<Entry>>) -> Result<(), Problem> {
         let budget = Budget { items: limit - messages.len(), bytes: MAX_PAGE_BYTES };
-        let found = poll_fn(|cx| self.subscription.poll_items(cx, budget, &mut self.items)).await.map_err(store_problem)?;
+        let found = poll_fn(|cx| self.subscription.poll_items(cx, budget, &mut self.items))
+            .await
+            .map_err(store_problem)?;
         if found == Found::Draining {
             return Err(shutting_down());
         }
@@ -107,7 +109,9 @@ impl Reader {
                 }
                 Item::Control(control) => match control.event {
                     ControlEvent::Live => self.live += 1,
-                    ControlEvent::Reset(reason) => return Err(gone(reason, control.cursor.map(Point::After))),
+                    ControlEvent::Reset(reason) => {
+                        return Err(gone(reason, control.cursor.map(Point::After)));
+                    }
                     _ => {}
                 },
             }
@@ -125,7 +129,8 @@ impl Reader {
 const SHUTTING_DOWN: &str = "shutting_down";
 
 pub(crate) fn shutting_down() -> Problem {
-    Problem::new(503, SHUTTING_DOWN, "the server is going away; try again").retry_after(std::time::Duration::from_secs(1))
+    Problem::new(503, SHUTTING_DOWN, "the server is going away; try again")
+        .retry_after(std::time::Duration::from_secs(1))
 }
 
 fn gone(reason: ResetReason, from: Option<Point>) -> Problem {

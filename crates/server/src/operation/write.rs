@@ -63,7 +63,7 @@ impl KeyedRequest {
 /// A write that has its place in the channel's order, or its answer.
 pub(crate) enum Submitted {
     Done(Written),
-    Begun(Begun),
+    Begun(Box<Begun>),
 }
 
 /// A write under way.
@@ -96,7 +96,7 @@ pub(crate) async fn submit(
         }
     }
     let attempt = attempt(channels, &channel, &request)?;
-    Ok(Submitted::Begun(Begun { channels: channels.clone(), channel, request, attempt, claim }))
+    Ok(Submitted::Begun(Box::new(Begun { channels: channels.clone(), channel, request, attempt, claim })))
 }
 
 impl Begun {
@@ -119,7 +119,12 @@ impl Begun {
                         Ok(appended) => {
                             drop(self.claim);
                             let status = if state.is_some() { 200 } else { 201 };
-                            return Ok(Written { status, position: appended.position, state, replayed: false });
+                            return Ok(Written {
+                                status,
+                                position: appended.position,
+                                state,
+                                replayed: false,
+                            });
                         }
                         Err(AppendError::Conflict(_)) => {}
                         Err(AppendError::KeyUsed(outcome)) => return replay(&self.request, outcome),
@@ -146,7 +151,10 @@ fn attempt(channels: &Channels, channel: &Arc<Channel>, request: &WriteRequest) 
         Verb::MergePatch => Write::Change(Change::MergePatch(body)),
         Verb::JsonPatch => Write::Change(Change::JsonPatch(body)),
     };
-    let key = request.key.as_ref().map(|KeyedRequest(key)| NewKey { key: key.clone(), fingerprint: fingerprint(request) });
+    let key = request
+        .key
+        .as_ref()
+        .map(|KeyedRequest(key)| NewKey { key: key.clone(), fingerprint: fingerprint(request) });
     let terms = Terms { if_match: request.if_match, key, now: clock::now() };
     Ok(channel.attempt(&**channels.log(), &write, &terms))
 }
@@ -210,7 +218,8 @@ fn fingerprint(request: &WriteRequest) -> [u8; 16] {
 }
 
 fn key_in_flight() -> Problem {
-    Problem::new(409, "key_in_flight", "a request with this idempotency key is under way").retry_after(BUSY_RETRY)
+    Problem::new(409, "key_in_flight", "a request with this idempotency key is under way")
+        .retry_after(BUSY_RETRY)
 }
 
 fn busy() -> Problem {

@@ -88,7 +88,10 @@ impl Framing {
             Framing::Sse | Framing::SseMany(_) => Bytes::from_static(sse::HEARTBEAT),
             Framing::Ndjson | Framing::NdjsonMany(_) => {
                 let mut out = Vec::new();
-                ndjson::control(&Control { channel: None, cursor: None, event: ControlEvent::Ping }, &mut out);
+                ndjson::control(
+                    &Control { channel: None, cursor: None, event: ControlEvent::Ping },
+                    &mut out,
+                );
                 out.into()
             }
             Framing::WebSocket { .. } => {
@@ -132,7 +135,11 @@ mod tests {
 
     fn live(name: &ChannelName, offset: u64) -> Item {
         let position = Position::new(Epoch::derive(1, 1, name), Offset::new(offset));
-        Item::Control(Control { channel: Some(name.clone()), cursor: Some(position), event: ControlEvent::Live })
+        Item::Control(Control {
+            channel: Some(name.clone()),
+            cursor: Some(position),
+            event: ControlEvent::Live,
+        })
     }
 
     #[test]

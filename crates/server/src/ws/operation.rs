@@ -14,8 +14,8 @@ use crate::channels::OpenChannel;
 use crate::http::channel_name;
 use crate::node::Node;
 use crate::operation::{
-    KeyedRequest, Page, PageRequest, Submitted, Verb, WriteRequest, Written, page, parse_if_match, parse_since, start_of,
-    submit,
+    KeyedRequest, Page, PageRequest, Submitted, Verb, WriteRequest, Written, page, parse_if_match,
+    parse_since, start_of, submit,
 };
 
 /// Messages of a `get` that asks for no number.
@@ -64,7 +64,11 @@ async fn operation(node: &Arc<Node>, id: &Id, fields: &Fields<'_>) -> Result<Beg
         (None, Some(count)) => Some(Start::Last(count)),
         (None, None) => None,
     };
-    if fields.watch.is_some() { Ok(watch(id, channel, start)) } else { Ok(get(node, id, fields, channel, start)) }
+    if fields.watch.is_some() {
+        Ok(watch(id, channel, start))
+    } else {
+        Ok(get(node, id, fields, channel, start))
+    }
 }
 
 fn watch(id: &Id, channel: OpenChannel, start: Option<Start>) -> Begun {
@@ -92,7 +96,11 @@ fn get(node: &Arc<Node>, id: &Id, fields: &Fields<'_>, channel: OpenChannel, sta
     let (node, id) = (node.clone(), id.clone());
     let read = async move {
         match page(node.channels(), PageRequest { channels, limit: limit as usize }).await {
-            Ok(page) => Reply { cursor: Some(page.cursor.to_string()), body: Some(page_json(&page)), ..Reply::new(id, 200) },
+            Ok(page) => Reply {
+                cursor: Some(page.cursor.to_string()),
+                body: Some(page_json(&page)),
+                ..Reply::new(id, 200)
+            },
             Err(problem) => Reply::problem(id, &problem),
         }
     };

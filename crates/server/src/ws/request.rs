@@ -131,7 +131,10 @@ mod tests {
         for id in ["1", "\"a\\u00e9\"", "-1.50", "12345678901234567890123"] {
             let text = format!("{{\"id\":{id},\"get\":\"/c\"}}");
             let (parsed, _) = Fields::parse(&text).unwrap();
-            assert_eq!(Reply::new(parsed, 200).to_json(), format!("{{\"id\":{id},\"status\":200}}").into_bytes());
+            assert_eq!(
+                Reply::new(parsed, 200).to_json(),
+                format!("{{\"id\":{id},\"status\":200}}").into_bytes()
+            );
         }
         assert_eq!(Fields::parse("{\"get\":\"/c\"}").unwrap().0, Id::none());
     }

@@ -9,9 +9,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use futures_util::FutureExt as _;
 use plainwire_hub::websocket_text;
 use plainwire_protocol::Problem;
 use plainwire_protocol::websocket::{
@@ -63,7 +63,12 @@ enum Phase {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
-    pub(crate) fn new(node: Arc<Node>, io: IO, subscription: Subscription, deflate: Option<Agreed>) -> Session<IO> {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        io: IO,
+        subscription: Subscription,
+        deflate: Option<Agreed>,
+    ) -> Session<IO> {
         let server = &node.config().server;
         let limits = Limits { max_frame: server.max_frame, max_message: server.max_message };
         let window_bits = deflate.map(|agreed| agreed.server_window_bits);
@@ -209,8 +214,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
             self.waiting_bytes += text.as_bytes().len();
             return self.waiting.push_back(text);
         }
-        let problem = Problem::new(429, "in_flight", format!("at most {most} requests in flight on one connection"))
-            .retry_after(Duration::from_secs(1));
+        let problem =
+            Problem::new(429, "in_flight", format!("at most {most} requests in flight on one connection"))
+                .retry_after(Duration::from_secs(1));
         let id = match Fields::parse(text.as_str()) {
             Ok((id, _)) | Err((id, _)) => id,
         };
