@@ -1,14 +1,13 @@
 // curl against every route of docs/http.md.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 
 import { curl, stream } from '../harness/curl.mjs';
 import { assertDense, position } from '../harness/http.mjs';
-import { startServer } from '../harness/server.mjs';
+import { startServer, temporaryFolder } from '../harness/server.mjs';
 
 const json = (body) => ['--data-binary', JSON.stringify(body)];
 
@@ -231,9 +230,7 @@ test('what is refused, and how', async (t) => {
 
 test('a body above 1 MiB is 413, and nothing is kept of it', async (t) => {
   const server = await startServer(t);
-  const folder = mkdtempSync(path.join(tmpdir(), 'plainwire-test-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const file = path.join(folder, 'body.json');
+  const file = path.join(temporaryFolder(t), 'body.json');
   writeFileSync(file, JSON.stringify('x'.repeat(2 ** 20)));
   const answer = await curl('--header', 'Expect:', '--data-binary', `@${file}`, server.url('/chat/a'));
   assert.equal(answer.status, 413);

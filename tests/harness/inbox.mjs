@@ -11,9 +11,10 @@ export class Inbox {
   #waiting = [];
   #closed = null;
 
-  /** `name` is for messages: "the SSE stream". */
-  constructor(name) {
+  /** `name` is for messages: "the SSE stream". `ms` is how long to wait for anything. */
+  constructor(name, ms = DEADLINE_MS) {
     this.name = name;
+    this.ms = ms;
   }
 
   /** Takes one more in. */
@@ -41,16 +42,20 @@ export class Inbox {
 
   /** Takes the next `count`. */
   async take(count, what = `${count} more`) {
-    await this.#until(() => this.pending.length >= count, what);
+    await this.#until(() => this.all.length - this.#taken >= count, what);
     return this.all.slice(this.#taken, (this.#taken += count));
   }
 
   /** Takes all up to the first that `matches`, and returns that one. */
   async find(matches, what = String(matches)) {
-    await this.#until(() => this.pending.some(matches), what);
-    const at = this.pending.findIndex(matches);
-    this.#taken += at + 1;
-    return this.all[this.#taken - 1];
+    let at = this.#taken;
+    const found = () => {
+      while (at < this.all.length && !matches(this.all[at])) at++;
+      return at < this.all.length;
+    };
+    await this.#until(found, what);
+    this.#taken = at + 1;
+    return this.all[at];
   }
 
   /** Waits until it is closed. Returns the reason. */
@@ -70,11 +75,12 @@ export class Inbox {
         if (!look()) this.#waiting.push(look);
       }),
       () => `${this.name}: waited in vain for ${what}; ${this.#describe()}`,
+      this.ms,
     );
   }
 
   #describe() {
-    return `${this.all.length} came, not yet taken: ${JSON.stringify(this.pending).slice(0, 2000)}`;
+    return `${this.all.length} came, not yet taken: ${JSON.stringify(this.pending.slice(0, 10)).slice(0, 2000)}`;
   }
 
   #wake() {

@@ -19,6 +19,34 @@ const running = new Set();
 process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) process.on(signal, () => process.exit(code));
 
+/** Runs `plainwire ARGS…` to its end, or starts it: `{ended, out, kill}`, where `ended` gives `{code, stdout, stderr}`. */
+export function plainwire(t, args) {
+  const child = launch(args);
+  const [out, err] = [lines(child.stdout, new Inbox(`plainwire ${args[0]}`)), lines(child.stderr, new Inbox('stderr'))];
+  const closed = once(child, 'close');
+  t.after(() => (child.kill('SIGKILL'), closed));
+  const ended = async () => {
+    const [code] = await deadline(closed, `plainwire ${args.join(' ')} did not end`);
+    return { code, stdout: out.all.join('\n'), stderr: err.all.join('\n') };
+  };
+  return { out, kill: (signal) => child.kill(signal), ended: ended() };
+}
+
+/** A directory that is removed with the test. */
+export function temporaryFolder(t) {
+  const folder = mkdtempSync(path.join(tmpdir(), 'plainwire-test-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+function launch(args) {
+  const command = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', '--', BINARY, ...args] : [BINARY, ...args];
+  const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
+  running.add(child);
+  child.on('exit', () => running.delete(child));
+  return child;
+}
+
 /** Starts a server that ends with the test `t`. `args` come after `plainwire`. */
 export async function startServer(t, { args = ['dev'] } = {}) {
   const server = new Server(args);
@@ -30,7 +58,8 @@ export async function startServer(t, { args = ['dev'] } = {}) {
 class Server {
   port = 0;
   #args;
-  #data = mkdtempSync(path.join(tmpdir(), 'plainwire-test-'));
+  /** Its data directory. */
+  data = mkdtempSync(path.join(tmpdir(), 'plainwire-test-'));
   #child = null;
 
   constructor(args) {
@@ -52,14 +81,15 @@ class Server {
     return `${this.origin}${target}`;
   }
 
+  /** Its process id. */
+  get pid() {
+    return this.#child.pid;
+  }
+
   /** Starts it, again on the same port if it ran before. */
   async start() {
-    const args = [...this.#args, '--listen', `127.0.0.1:${this.port}`, '--data', this.#data];
-    const command = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', '--', BINARY, ...args] : [BINARY, ...args];
-    const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = launch([...this.#args, '--listen', `127.0.0.1:${this.port}`, '--data', this.data]);
     this.#child = child;
-    running.add(child);
-    child.on('exit', () => running.delete(child));
     const errors = lines(child.stderr, new Inbox('stderr'));
     const banner = lines(child.stdout, new Inbox('the start of the server'));
     child.on('error', banner.close);
@@ -92,7 +122,7 @@ class Server {
   /** Ends it whatever happened, and removes its data. */
   async dispose() {
     await this.kill();
-    rmSync(this.#data, { recursive: true, force: true });
+    rmSync(this.data, { recursive: true, force: true });
   }
 
   async #end(signal, ms) {
