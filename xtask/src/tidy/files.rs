@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::rust::code;
+use super::rust::{code, is_test};
 use crate::workspace::Sources;
 
 /// Most lines of a Rust file before its tests: what a reader can keep in mind at once.
@@ -37,7 +37,7 @@ fn check_length(path: &str, text: &str, findings: &mut Vec<String>) {
         return;
     }
     let (lines, code) = (text.lines().count(), code(text).count());
-    if path.ends_with(".rs") && code > MAX_CODE_LINES {
+    if path.ends_with(".rs") && !is_test(path) && code > MAX_CODE_LINES {
         findings.push(format!("{path}: {code} lines of code; {MAX_CODE_LINES} are the most"));
     } else if lines > MAX_LINES {
         findings.push(format!("{path}: {lines} lines; {MAX_LINES} are the most"));
@@ -100,6 +100,7 @@ mod tests {
         assert!(findings("a.rs", &code).is_empty());
         assert!(findings("a.rs", &format!("{code}\n"))[0].contains("501 lines of code"));
         assert!(findings("a.rs", &format!("{code}#[cfg(test)]\nmod tests {{\n}}\n")).is_empty());
+        assert!(findings("a/tests/b.rs", &format!("{code}\n")).is_empty());
         assert!(findings("a.css", &"a {}\n".repeat(MAX_LINES + 1))[0].contains("701 lines"));
         assert!(findings("a.md", &"a\n".repeat(MAX_LINES + 1)).is_empty());
     }
