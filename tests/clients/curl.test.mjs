@@ -143,6 +143,52 @@ test('several channels over one stream, with one combined cursor', async (t) => 
   assert.equal(page.cursor, page.json.cursor);
 });
 
+test('where a stream begins', async (t) => {
+  const server = await startServer(t);
+  const cursors = [];
+  for (const n of [1, 2, 3, 4]) cursors.push((await curl(...json(n), server.url('/chat/a'))).cursor);
+  const begins = async (...args) => {
+    const inbox = stream(t, '--header', 'Accept: application/x-ndjson', ...args.slice(0, -1), server.url(args.at(-1)));
+    await inbox.find((line) => line.includes('"@live"'), '@live');
+    const envelopes = inbox.all.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
+    return envelopes.map(({ event, data }) => event ?? data);
+  };
+  assert.deepEqual(await begins('/chat/a'), ['@live']);
+  assert.deepEqual(await begins('/chat/a?last=2'), [3, 4, '@live']);
+  assert.deepEqual(await begins('/chat/a?since=0'), [1, 2, 3, 4, '@live']);
+  for (const name of ['since', 'last_event_id', 'lastEventId']) {
+    assert.deepEqual(await begins(`/chat/a?${name}=${cursors[1]}`), [3, 4, '@live'], name);
+  }
+  const header = ['--header', `Last-Event-ID: ${cursors[2]}`];
+  assert.deepEqual(await begins(...header, '/chat/a'), [4, '@live']);
+  assert.deepEqual(await begins(...header, `/chat/a?last_event_id=${cursors[0]}`), [4, '@live'], 'the header first');
+  assert.deepEqual(await begins(...header, `/chat/a?since=${cursors[0]}`), [2, 3, 4, '@live'], '?since= before the header');
+  const { epoch } = position(cursors[0]);
+  const [reset] = await begins(`/chat/a?since=${epoch}.99`);
+  assert.equal(reset, '@reset', 'a stream says what a page answers with 410');
+});
+
+test('PUT and PATCH of a state that allows them', async (t) => {
+  const server = await startServer(t);
+  const send = (method, type, body, ...more) =>
+    curl('--request', method, '--header', `Content-Type: ${type}`, ...json(body), ...more, server.url('/scores'));
+  const put = await send('PUT', 'application/json', { red: 1, blue: 2 });
+  assert.deepEqual([put.status, put.json], [200, { red: 1, blue: 2 }]);
+  const merged = await send('PATCH', 'application/merge-patch+json', { blue: null, green: 3 });
+  assert.deepEqual([merged.status, merged.json], [200, { red: 1, green: 3 }]);
+  const patched = await send('PATCH', 'application/json-patch+json', [{ op: 'replace', path: '/red', value: 7 }]);
+  assert.deepEqual([patched.status, patched.json], [200, { red: 7, green: 3 }]);
+
+  const type = await send('PATCH', 'text/plain', {});
+  assert.deepEqual([type.status, type.json.reason], [415, 'media_type']);
+  const broken = await send('PATCH', 'application/merge-patch+json', { red: -1 });
+  assert.deepEqual([broken.status, broken.json.reason], [400, 'points_negative']);
+  const stale = await send('PUT', 'application/json', {}, '--header', `If-Match: "${put.cursor}"`);
+  assert.deepEqual([stale.status, stale.json.reason, stale.json.cursor], [412, 'stale', patched.cursor]);
+  const after = await curl(server.url('/scores'));
+  assert.deepEqual([after.json, after.cursor], [{ red: 7, green: 3 }, patched.cursor]);
+});
+
 test('If-Match and Idempotency-Key', async (t) => {
   const server = await startServer(t);
   const { cursor: start } = await curl(server.url('/counter'));
