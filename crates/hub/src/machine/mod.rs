@@ -8,7 +8,6 @@
 //! What an evaluation may cost is bounded: bodies and states by [`MAX_STATE_BYTES`] and a nesting of 64, expressions by
 //! [`MAX_EXPRESSION_BYTES`] and [`MAX_EXPRESSION_DEPTH`], loops by [`MAX_LOOP_NESTING`] and by [`MAX_FUEL`].
 
-#![allow(clippy::result_large_err, reason = "a refusal is the rare case, and is written out at once")]
 
 mod arguments;
 mod check;

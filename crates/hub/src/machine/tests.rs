@@ -448,37 +448,3 @@ fn random_commands_agree_with_a_model() {
         }
     }
 }
-
-/// Prints how fast a hot counter is: `cargo test --release -p plainwire-hub -- --ignored --nocapture increments`.
-#[test]
-#[ignore = "a measurement"]
-fn increments_per_second() {
-    let machine = Machine::compile(counter()).unwrap();
-    let mut state = state(r#"{"count":0}"#);
-    let begin = std::time::Instant::now();
-    let count = 500_000;
-    for _ in 0..count {
-        let change = Change::Command { name: "increment", args: br#"{"value":5}"# };
-        state = machine.apply(&state, &change).unwrap().state;
-    }
-    println!("{:.0} increments per second", f64::from(count) / begin.elapsed().as_secs_f64());
-}
-
-/// Prints how long a request takes that spends all it may.
-#[test]
-#[ignore = "a measurement"]
-fn the_costliest_request() {
-    let items: Vec<i64> = (0..1000).collect();
-    let body = json!({"l": items}).to_string();
-    for set in [
-        "args.l.all(a, args.l.all(b, a + b >= 0))",
-        "args.l.map(a, args.l.map(b, args.l.map(c, c)))",
-        "args.l.all(a, args.l.all(b, {'a': [a, b, {}]} == {'a': [a, b, {}]}))",
-        "args.l.all(a, args.l + args.l != [a])",
-    ] {
-        let machine = one(json!({}), json!({"l": {}}), set);
-        let begin = std::time::Instant::now();
-        let problem = go(&machine, &body).unwrap_err();
-        println!("{:?} {set} {problem}", begin.elapsed());
-    }
-}

@@ -170,7 +170,7 @@ impl Pages {
                     self.said.push_back(envelope(message.get().as_bytes())?);
                 }
                 // There may be more, which is worth no pause.
-                self.pause = if self.live { self.pause } else { Duration::ZERO };
+                self.pause = Duration::ZERO;
             }
             (None, Asking::After) => {
                 return Err(ClientError::Protocol("the server's answer is no page of messages".to_owned()));

@@ -159,3 +159,6 @@ impl Watch {
         Ok(Update::Reconnecting { after: self.wait, cause })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,6 @@
 //!
 //! Whatever is wrong with it is told before anything starts: where in the file, in which words, and what to do.
 
-#![allow(clippy::result_large_err, reason = "a refusal is the rare case, and is written out at once")]
 
 mod alias;
 mod channel;
