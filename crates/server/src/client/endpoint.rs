@@ -110,8 +110,8 @@ impl Endpoint {
     }
 }
 
-/// The cursor `0` is the oldest message kept.
-fn start(cursor: &str) -> From {
+/// The cursor `0` is the oldest message kept, in every channel.
+pub(super) fn start(cursor: &str) -> From {
     match cursor {
         "0" => From::Oldest,
         _ => From::Cursor(cursor.to_owned()),

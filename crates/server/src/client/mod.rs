@@ -111,6 +111,7 @@ impl Client {
         let endpoint = Endpoint::parse(url)?;
         let from = match (from, endpoint.from()) {
             (From::Now, Some(from)) => from.clone(),
+            (From::Cursor(cursor), _) => endpoint::start(&cursor),
             (from, _) => from,
         };
         let place = Place::new(endpoint.channels(), from);

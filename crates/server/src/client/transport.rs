@@ -60,7 +60,8 @@ impl Opening<'_> {
     pub(super) fn uri(&self) -> Uri {
         match self.place.from() {
             From::Now => self.endpoint.uri(&[]),
-            From::Oldest => self.endpoint.uri(&[("since", "0")]),
+            // One point for each channel.
+            From::Oldest => self.endpoint.uri(&[("since", &vec!["0"; self.place.channels().len()].join("~"))]),
             From::Last(count) => self.endpoint.uri(&[("last", &count.to_string())]),
             From::Cursor(cursor) => self.endpoint.uri(&[("since", &cursor)]),
         }
