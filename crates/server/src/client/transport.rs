@@ -61,7 +61,9 @@ impl Opening<'_> {
         match self.place.from() {
             From::Now => self.endpoint.uri(&[]),
             // One point for each channel.
-            From::Oldest => self.endpoint.uri(&[("since", &vec!["0"; self.place.channels().len()].join("~"))]),
+            From::Oldest => {
+                self.endpoint.uri(&[("since", &vec!["0"; self.place.channels().len()].join("~"))])
+            }
             From::Last(count) => self.endpoint.uri(&[("last", &count.to_string())]),
             From::Cursor(cursor) => self.endpoint.uri(&[("since", &cursor)]),
         }
