@@ -163,6 +163,7 @@ test('where a stream begins', async (t) => {
   assert.deepEqual(await begins(...header, '/chat/a'), [4, '@live']);
   assert.deepEqual(await begins(...header, `/chat/a?last_event_id=${cursors[0]}`), [4, '@live'], 'the header first');
   assert.deepEqual(await begins(...header, `/chat/a?since=${cursors[0]}`), [2, 3, 4, '@live'], '?since= before the header');
+  assert.deepEqual(await begins(...header, '/chat/a?last=4'), [4, '@live'], 'a cursor before ?last=');
   const { epoch } = position(cursors[0]);
   const [reset] = await begins(`/chat/a?since=${epoch}.99`);
   assert.equal(reset, '@reset', 'a stream says what a page answers with 410');
