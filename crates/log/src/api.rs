@@ -52,6 +52,7 @@ pub trait Log: Send + Sync + 'static {
 /// Is told of commits.
 pub trait Sink: Send + Sync + 'static {
     /// Takes commits in order: for each channel, offsets follow one another without a gap. Must not block.
+    /// Never called by [`Log::append`] itself, whose caller may hold locks that this takes.
     fn committed(&self, commits: Vec<Commit>);
 }
 

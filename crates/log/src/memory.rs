@@ -1,15 +1,19 @@
 //! The engine that keeps everything in this process: for tests, and for channels that need not survive it.
 //!
-//! There is no thread: an append is applied by its caller under one lock, and every call also clears away a bounded
-//! number of messages and keys whose time is over, so nothing can pile up between calls.
+//! An append is applied by its caller under one lock, and every call also clears away a bounded number of messages and
+//! keys whose time is over, so nothing can pile up between calls. The sink is told by a thread of its own: whoever
+//! appends may hold locks that the sink takes.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use plainwire_protocol::{ChannelName, Epoch, Json, Message, Millis, Offset, Position};
+use tokio::sync::oneshot;
 
 use crate::retention::{Kept, Weight, end_of, message_bytes};
 use crate::{
@@ -22,6 +26,9 @@ const SWEPT_PER_CALL: usize = 8;
 
 /// Room for messages that a channel may keep though it is unused, so that trimming does not move memory each time.
 const SPARE_MESSAGES: usize = 64;
+
+/// Most commits that the sink was not told of yet; further appends are refused as busy.
+const MAX_UNTOLD: usize = 65_536;
 
 /// An engine without a disk. What it promises ends with the process.
 pub struct MemoryLog {
@@ -38,8 +45,52 @@ struct Inner {
     expiries: BTreeSet<(Millis, ChannelName, Arc<str>)>,
     /// When the oldest message of a channel with a longest age is over, soonest first.
     ages: BTreeSet<(Millis, ChannelName)>,
-    sink: Option<Arc<dyn Sink>>,
+    teller: Option<Teller>,
     closed: bool,
+}
+
+/// Tells the sink of commits in order, on a thread that ends when this is dropped and all is told.
+struct Teller {
+    commits: mpsc::Sender<Untold>,
+    untold: Arc<AtomicUsize>,
+    thread: thread::JoinHandle<()>,
+}
+
+/// A commit to tell of, and who waits for that.
+struct Untold {
+    commit: Commit,
+    told: oneshot::Sender<()>,
+}
+
+impl Teller {
+    fn start(sink: Arc<dyn Sink>) -> Teller {
+        let (commits, waiting) = mpsc::channel::<Untold>();
+        let untold = Arc::new(AtomicUsize::new(0));
+        let left = untold.clone();
+        let tell = move || {
+            for Untold { commit, told } in waiting {
+                sink.committed(vec![commit]);
+                left.fetch_sub(1, Ordering::AcqRel);
+                // Whoever appended may have gone.
+                let _ = told.send(());
+            }
+        };
+        let thread =
+            thread::Builder::new().name("memory-log".into()).spawn(tell).expect("a thread can be started");
+        Teller { commits, untold, thread }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.untold.load(Ordering::Acquire) >= MAX_UNTOLD
+    }
+
+    /// Resolves once the sink was told.
+    fn tell(&self, commit: Commit) -> oneshot::Receiver<()> {
+        let (told, wait) = oneshot::channel();
+        self.untold.fetch_add(1, Ordering::AcqRel);
+        self.commits.send(Untold { commit, told }).expect("the thread outlives its queue");
+        wait
+    }
 }
 
 struct Channel {
@@ -72,7 +123,7 @@ impl MemoryLog {
         Epoch::derive(self.seed, 0, channel)
     }
 
-    fn append_now(&self, append: Append) -> Result<Appended, AppendError> {
+    fn append_now(&self, append: Append) -> Result<(Appended, Option<oneshot::Receiver<()>>), AppendError> {
         let epoch = self.epoch(&append.channel);
         let mut inner = self.inner.lock();
         if inner.closed {
@@ -128,7 +179,11 @@ impl MemoryLog {
 
 impl Log for MemoryLog {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        ready(self.append_now(append)).boxed()
+        match self.append_now(append) {
+            Ok((appended, None)) => ready(Ok(appended)).boxed(),
+            Ok((appended, Some(told))) => told.map(move |_| Ok(appended)).boxed(),
+            Err(error) => ready(Err(error)).boxed(),
+        }
     }
 
     fn read(
@@ -158,7 +213,7 @@ impl Log for MemoryLog {
     }
 
     fn subscribe(&self, sink: Arc<dyn Sink>) {
-        self.inner.lock().sink = Some(sink);
+        self.inner.lock().teller = Some(Teller::start(sink));
     }
 
     fn health(&self) -> BoxFuture<'static, Result<(), LogError>> {
@@ -167,14 +222,31 @@ impl Log for MemoryLog {
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        self.inner.lock().closed = true;
-        ready(Ok(())).boxed()
+        let teller = {
+            let mut inner = self.inner.lock();
+            inner.closed = true;
+            inner.teller.take()
+        };
+        let Some(Teller { commits, thread, .. }) = teller else { return ready(Ok(())).boxed() };
+        drop(commits);
+        // The thread ends when all is told.
+        let ended = tokio::task::spawn_blocking(move || thread.join());
+        ended
+            .map(|ended| ended.map(drop).map_err(|_| LogError::new("telling of commits was cut short")))
+            .boxed()
     }
 }
 
 impl Inner {
     /// Checks everything before it changes anything.
-    fn append(&mut self, append: Append, epoch: Epoch) -> Result<Appended, AppendError> {
+    fn append(
+        &mut self,
+        append: Append,
+        epoch: Epoch,
+    ) -> Result<(Appended, Option<oneshot::Receiver<()>>), AppendError> {
+        if self.teller.as_ref().is_some_and(Teller::is_busy) {
+            return Err(AppendError::Busy);
+        }
         if let Some(key) = &append.key {
             self.check_key(&append.channel, key, append.now)?;
         }
@@ -207,11 +279,9 @@ impl Inner {
             trimmed: channel.kept.trimmed,
         };
         self.schedule(&append.channel);
-        if let Some(sink) = &self.sink {
-            // Under the lock, which is what makes the order of commits the order of offsets.
-            sink.committed(vec![commit]);
-        }
-        Ok(Appended { position })
+        // Under the lock, which is what makes the order of commits the order of offsets.
+        let told = self.teller.as_ref().map(|teller| teller.tell(commit));
+        Ok((Appended { position }, told))
     }
 
     fn check_key(&self, channel: &ChannelName, key: &NewKey, now: Millis) -> Result<(), AppendError> {

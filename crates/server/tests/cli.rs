@@ -338,6 +338,11 @@ fn what_no_retry_mends_ends_a_watch() {
             assert!(output.stdout.is_empty());
         }
     }
+    for transport in ["sse", "websocket", "longpoll"] {
+        let output = run(&["watch", &server.url("/nosuch"), "--over", transport, "--http2"]);
+        assert_eq!(output.status.code(), Some(1), "{transport}: {output:?}");
+        assert!(text(&output.stderr).contains("404 no_such_channel"), "{transport}: {output:?}");
+    }
     let output = run(&["watch", "https://localhost/chat/a"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("TLS"), "{output:?}");
@@ -369,6 +374,35 @@ fn a_pipe_that_closes_ends_a_watch_quietly() {
     let (status, _, errors) = watch.end();
     assert!(status.success(), "{status}");
     assert!(errors.iter().all(|line| line == "live"), "{errors:#?}");
+}
+
+#[test]
+fn an_interrupt_is_heard_while_nobody_reads() {
+    let server = Server::start();
+    // More than a pipe holds: the watch stands in the middle of a line.
+    let line = format!("{{\"line\":\"{}\"}}", "x".repeat(100_000));
+    (0..3).for_each(|_| drop(server.post("/log/slow", &line)));
+    let (mut watch, mut stdout) = Watch::unread(&[&server.url("/log/slow"), "--from-start"]);
+    stdout.read_exact(&mut [0; 100]).unwrap();
+    watch.process.signal("-INT");
+    assert_eq!(watch.process.end().code(), Some(130));
+    drop(stdout);
+}
+
+#[test]
+fn short_polls_see_a_state_as_it_is() {
+    let server = Server::start();
+    let url = server.url("/counter");
+    let mut watch = Watch::start(&[&url, "--over", "poll", "--json", "--count", "2"]);
+    assert_eq!(watch.next()["data"]["count"], 0);
+    for count in [1, 2] {
+        let output = run(&["post", &server.url("/counter:increment"), "{\"value\":1}"]);
+        assert_eq!(text(&output.stdout), format!("{{\"count\":{count}}}\n"));
+    }
+    let seen = watch.next();
+    assert_eq!(seen["event"], "@state");
+    assert!(seen["data"]["count"] == 1 || seen["data"]["count"] == 2, "{seen}");
+    assert!(watch.end().0.success());
 }
 
 #[test]

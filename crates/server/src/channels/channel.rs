@@ -160,7 +160,12 @@ impl Channel {
         if quiet {
             tail.forget();
         }
-        if let Some(json) = &commit.state {
+        // The head, when it was read, may have been ahead of what we were told.
+        let known = inner.state.as_ref().map(|state| state.position);
+        let newer = known.is_none_or(|known| {
+            known.epoch != newest.position.epoch || known.offset < newest.position.offset
+        });
+        if let Some(json) = commit.state.as_ref().filter(|_| newer) {
             let parsed = inner
                 .writer
                 .pending()

@@ -1,6 +1,6 @@
 //! `plainwire post`.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -14,6 +14,8 @@ use super::show::shown;
 const REFUSED: u8 = 1;
 /// No answer came, for all the retries: it is not known whether anything happened.
 const NO_ANSWER: u8 = 2;
+/// Longest body that is read, in bytes: many times what a server takes unless it is told otherwise (1 MiB).
+const MAX_BODY: u64 = 64 << 20;
 
 #[derive(Args)]
 pub(super) struct Post {
@@ -86,12 +88,12 @@ fn body(post: &Post) -> Result<Json, Failure> {
             );
         }
         Some("-") => {
-            let mut text = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut text)?;
-            text
+            read(io::stdin().lock()).map_err(|error| format!("cannot read standard input: {error}"))?
         }
         Some(argument) => match argument.strip_prefix('@') {
-            Some(file) => std::fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))?,
+            Some(file) => std::fs::File::open(file)
+                .and_then(read)
+                .map_err(|error| format!("cannot read {file}: {error}"))?,
             None => argument.as_bytes().to_vec(),
         },
     };
@@ -99,6 +101,16 @@ fn body(post: &Post) -> Result<Json, Failure> {
         format!("the body is not sent: {error}. Text needs quotes of its own, as in '\"hello\"' or '{{\"text\":\"hello\"}}'")
             .into()
     })
+}
+
+/// Reads all that there is, within bounds.
+fn read(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    from.take(MAX_BODY + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_BODY {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {MAX_BODY} bytes")));
+    }
+    Ok(text)
 }
 
 /// Whether a URL names a command: a colon in the last segment of its path.
@@ -115,10 +127,10 @@ fn print(post: &Post, written: &Written) -> Result<(), Failure> {
         let replayed = if written.replayed { ", applied by an earlier request" } else { "" };
         eprintln!("cursor {cursor}{replayed}");
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let written = out.write_all(&written.body).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
     match written {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
 }

@@ -13,7 +13,7 @@ use super::Failure;
 use super::show::{shown, time_of_day};
 
 /// What a shell reports of a program that SIGINT ended.
-const INTERRUPTED: u8 = 130;
+const INTERRUPTED: i32 = 130;
 
 #[derive(Args)]
 pub(super) struct Watch {
@@ -57,18 +57,10 @@ enum Over {
     Poll,
 }
 
-/// Why a watch ended well.
-enum End {
-    /// The messages that were wanted came.
-    Counted,
-    Interrupted,
-}
-
 /// Follows a channel until it is interrupted, has what it wants, or cannot go on.
 pub(super) fn watch(watch: &Watch) -> ExitCode {
     match run(watch) {
-        Ok(End::Counted) => ExitCode::SUCCESS,
-        Ok(End::Interrupted) => ExitCode::from(INTERRUPTED),
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let piped =
                 failure.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
@@ -85,7 +77,7 @@ pub(super) fn watch(watch: &Watch) -> ExitCode {
     }
 }
 
-fn run(watch: &Watch) -> Result<End, Failure> {
+fn run(watch: &Watch) -> Result<(), Failure> {
     let transport = match watch.over {
         Over::Sse => Transport::Sse,
         Over::Ndjson => Transport::Ndjson,
@@ -100,16 +92,17 @@ fn run(watch: &Watch) -> Result<End, Failure> {
         _ => From::Now,
     };
     let watcher = Client::new().http2(watch.http2).watch(&watch.url, transport, from)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            ended = follow(watch, watcher) => ended,
-            interrupted = tokio::signal::ctrl_c() => Ok(interrupted.map(|()| End::Interrupted)?),
+    // One thread of its own for what is not printing, so that an interrupt is heard while a slow reader holds printing up.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(INTERRUPTED);
         }
-    })
+    });
+    runtime.block_on(follow(watch, watcher))
 }
 
-async fn follow(watch: &Watch, mut watcher: Watcher) -> Result<End, Failure> {
+async fn follow(watch: &Watch, mut watcher: Watcher) -> Result<(), Failure> {
     let mut left = watch.count.unwrap_or(u64::MAX);
     let printer = Printer { json: watch.json, terminal: io::stdout().is_terminal() };
     while left > 0
@@ -123,7 +116,7 @@ async fn follow(watch: &Watch, mut watcher: Watcher) -> Result<End, Failure> {
             _ => 0,
         };
     }
-    Ok(End::Counted)
+    Ok(())
 }
 
 /// Puts messages and states on standard output, and what happens to the connection on standard error.
