@@ -210,7 +210,10 @@ fn through_a_kill(transport: &str, more: &[&str]) {
     assert!(rest.is_empty(), "{rest:#?}");
     let expected: Vec<_> = (1..=6).map(|n| serde_json::json!({ "text": n.to_string() })).collect();
     assert_eq!(got.iter().map(|envelope| envelope["data"].clone()).collect::<Vec<_>>(), expected);
-    assert_eq!(got.iter().map(|envelope| envelope["cursor"].as_str().unwrap()).collect::<Vec<_>>(), cursors);
+    assert_eq!(
+        got.iter().map(|envelope| envelope["cursor"].as_str().expect("a cursor")).collect::<Vec<_>>(),
+        cursors
+    );
     assert!(got.iter().all(|envelope| envelope["channel"] == "chat/restart"), "{got:#?}");
 }
 
@@ -487,8 +490,8 @@ fn no_connection_is_tried_again_and_then_said() {
 
 /// A URL at which nobody listens.
 fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}/chat/a", listener.local_addr().unwrap())
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    format!("http://{}/chat/a", listener.local_addr().expect("bound"))
 }
 
 #[test]
@@ -526,8 +529,8 @@ enum Fault {
 
 /// Stands before a server: each connection suffers one of the faults, and those that come later suffer none.
 fn faulty_proxy(server: &str, faults: &'static [Fault]) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
     let server = server.to_owned();
     thread::spawn(move || {
         let mut faults = faults.iter();
@@ -539,7 +542,7 @@ fn faulty_proxy(server: &str, faults: &'static [Fault]) -> String {
 }
 
 fn pass_on(mut client: TcpStream, server: &str, fault: Option<Fault>) {
-    let mut upstream = TcpStream::connect(server).unwrap();
+    let mut upstream = TcpStream::connect(server).expect("the server");
     if let Some(Fault::Busy) = fault {
         let mut request = [0; 4096];
         let _ = client.read(&mut request);
@@ -547,7 +550,7 @@ fn pass_on(mut client: TcpStream, server: &str, fault: Option<Fault>) {
         let _ = client.write_all(busy.as_bytes());
         return;
     }
-    let (mut from, mut to) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+    let (mut from, mut to) = (client.try_clone().expect("a socket"), upstream.try_clone().expect("a socket"));
     thread::spawn(move || std::io::copy(&mut from, &mut to));
     if let Some(Fault::LoseAnswer) = fault {
         let _ = upstream.read(&mut [0]);
