@@ -346,6 +346,14 @@ fn what_no_retry_mends_ends_a_watch() {
         assert_eq!(output.status.code(), Some(1), "{transport}: {output:?}");
         assert!(text(&output.stderr).contains("404 no_such_channel"), "{transport}: {output:?}");
     }
+    // An alias that says how it is delivered.
+    for transport in ["sse", "longpoll"] {
+        let output = run(&["watch", &server.url("/stream"), "--over", transport]);
+        assert_eq!(output.status.code(), Some(1), "{transport}: {output:?}");
+        assert!(text(&output.stderr).contains("x-ndjson"), "{transport}: {output:?}");
+    }
+    let typo = run(&["post", &server.url("/chat/a"), "--evnt", "1"]);
+    assert!(text(&typo.stderr).contains("--event"), "{typo:?}");
     let output = run(&["watch", "https://localhost/chat/a"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("TLS"), "{output:?}");

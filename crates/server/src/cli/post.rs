@@ -22,7 +22,7 @@ pub(super) struct Post {
     /// The channel, as in http://127.0.0.1:8080/chat/general, or a command on it, as in …/counter:increment.
     url: String,
     /// What to send, as JSON; `-` reads standard input, `@FILE` a file. A command needs none if it takes no arguments.
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_negative_numbers = true)]
     body: Option<String>,
     /// The kind of message.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["put", "patch"])]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
-use http::header::{HOST, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -151,6 +151,16 @@ pub(super) fn get(uri: Uri, headers: HeaderMap) -> Request<Full<Bytes>> {
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     request
+}
+
+/// Checks that an answer is of a media type.
+pub(super) fn expect_media_type(response: &Response<Incoming>, expected: &str) -> Result<(), ClientError> {
+    let answered = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let answered = answered.unwrap_or("no media type");
+    if answered.split(';').next().map(str::trim) == Some(expected) {
+        return Ok(());
+    }
+    Err(ClientError::Protocol(format!("the server answered with {answered}, not with {expected}")))
 }
 
 /// The next bytes of a body; `None` at its end.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::connection::{Connection, collect, get, refusal};
+use super::connection::{Connection, collect, expect_media_type, get, refusal};
 use super::error::ClientError;
 use super::transport::Opening;
 use super::update::{Envelope, envelope, payload};
@@ -94,6 +94,7 @@ impl Pages {
         }
         match response.status() {
             StatusCode::OK => {
+                expect_media_type(&response, "application/json")?;
                 let etag = response.headers().get(ETAG).cloned();
                 let body = collect(response.into_body(), opening.patience).await?;
                 self.answer(opening, &body, cursor, etag)

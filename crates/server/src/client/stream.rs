@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use hyper::body::Incoming;
 use plainwire_protocol::{ndjson, sse};
 
-use super::connection::{Connection, Driver, chunk, get, refusal};
+use super::connection::{Connection, Driver, chunk, expect_media_type, get, refusal};
 use super::error::ClientError;
 use super::lines::Lines;
 use super::sse::{Event, Parsed, Parser};
@@ -85,13 +85,7 @@ impl Stream {
         if response.status() != StatusCode::OK {
             return Err(refusal(response, opening.patience).await);
         }
-        let answered =
-            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing");
-        if answered.split(';').next().map(str::trim) != Some(media_type) {
-            return Err(ClientError::Protocol(format!(
-                "the server answered with {answered}, not with {media_type}"
-            )));
-        }
+        expect_media_type(&response, media_type)?;
         let body = response.into_body();
         Ok(Stream { body, framing, said: VecDeque::new(), _driver: connection.into_driver() })
     }
