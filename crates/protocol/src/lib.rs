@@ -20,4 +20,4 @@ pub use json::{Json, JsonError, MAX_JSON_DEPTH};
 pub use message::{EventName, EventNameError, MAX_EVENT_NAME_BYTES, Message, Millis};
 pub use name::{ChannelName, MAX_NAME_BYTES, MAX_SEGMENTS, NameError, Pattern, PatternError, Target};
 pub use position::{Epoch, Offset, Position};
-pub use problem::Problem;
+pub use problem::{Problem, Verbatim};

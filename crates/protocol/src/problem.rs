@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 /// A problem details object (RFC 9457 §3): what went wrong, whose fault it is, and what the client should do.
@@ -22,6 +23,17 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// Further members.
     pub more: Map<String, Value>,
+    /// What an app answered that decides commands itself: passed on as it came, instead of the object.
+    pub verbatim: Option<Box<Verbatim>>,
+}
+
+/// An answer that is passed on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verbatim {
+    /// Its `Content-Type`.
+    pub media_type: String,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl Problem {
@@ -34,6 +46,7 @@ impl Problem {
             detail: detail.to_string(),
             retry_after: None,
             more: Map::new(),
+            verbatim: None,
         }
     }
 

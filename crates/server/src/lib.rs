@@ -8,6 +8,7 @@ pub mod client;
 mod clock;
 pub mod config;
 mod embed;
+mod handler;
 mod http;
 mod listen;
 mod node;
@@ -17,6 +18,7 @@ mod ws;
 
 pub use config::Config;
 pub use embed::{Applied, Builder, Event, From, Plainwire, StartError, Watch, WriteOptions};
+pub use handler::Handler;
 pub use http::{Body, Service};
 pub use plainwire_hub::machine::{Change, Next, Reducer, State};
 pub use plainwire_log::{Durability, Log};

@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 
 use super::signal::Signal;
 use crate::config;
+use crate::handler::Decision;
 
 /// A channel in memory: its tail, its state, who listens, and what is being written.
 ///
@@ -27,6 +28,8 @@ pub(crate) struct Channel {
     loaded: OnceCell<()>,
     /// Whether it stands in the queue of channels to be dropped.
     pub(super) idle: AtomicBool,
+    /// Held while an app decides: the next command is decided on what comes of this one.
+    deciding: Arc<tokio::sync::Mutex<()>>,
     inner: Mutex<Inner>,
 }
 
@@ -59,6 +62,8 @@ pub(crate) enum Write<'a> {
     Message(NewMessage),
     /// A change of the state.
     Change(Change<'a>),
+    /// A change that an app decided on, for the state at a position.
+    Decided { at: Position, decision: &'a Decision },
 }
 
 /// On what condition, and under which key.
@@ -74,6 +79,8 @@ pub(crate) enum Attempt {
     Begun { appending: Appending, state: Option<Json>, link: Option<LinkGuard> },
     /// It was refused, judged by a state that holds only if this append succeeds.
     Refused { problem: Problem, basis: Option<Appending> },
+    /// The channel moved on since an app decided.
+    Moved { basis: Option<Appending> },
 }
 
 impl Channel {
@@ -84,6 +91,7 @@ impl Channel {
             limits,
             loaded: OnceCell::new(),
             idle: AtomicBool::new(false),
+            deciding: Arc::default(),
             inner: Mutex::default(),
         }
     }
@@ -115,6 +123,11 @@ impl Channel {
     pub(crate) fn snapshot(&self) -> Option<(Position, Json)> {
         let inner = self.inner.lock();
         inner.state.as_ref().map(|state| (inner.tail().position(), state.json.clone()))
+    }
+
+    /// Waits for its turn to have an app decide.
+    pub(crate) async fn turn(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.deciding.clone().lock_owned().await
     }
 
     /// Lets a feed give what comes next.
@@ -195,6 +208,11 @@ impl Channel {
         {
             return Attempt::Refused { problem: stale(at), basis };
         }
+        if let Write::Decided { at: decided_at, .. } = write
+            && *decided_at != at
+        {
+            return Attempt::Moved { basis };
+        }
         let state = match (&pending, self.config.machine.is_some()) {
             (Some((_, state)), _) => Some(state.clone()),
             (None, true) => match inner.parsed_state() {
@@ -241,7 +259,15 @@ impl Channel {
                 let data = data.unwrap_or_else(|| state.json().clone());
                 Ok((NewMessage { event, data, from: None }, Some(state)))
             }
-            (Write::Change(_), ..) => unreachable!("changes are asked only of channels with a state"),
+            (Write::Decided { decision, .. }, Some(machine), Some(state)) => {
+                let Decision { state: next, event, data } = decision;
+                let next = machine.apply(state, &Change::Replace(next.as_bytes()))?.state;
+                let data = data.clone().unwrap_or_else(|| next.json().clone());
+                Ok((NewMessage { event: event.clone(), data, from: None }, Some(next)))
+            }
+            (Write::Change(_) | Write::Decided { .. }, ..) => {
+                unreachable!("changes are asked only of channels with a state")
+            }
         }
     }
 

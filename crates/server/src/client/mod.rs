@@ -29,6 +29,8 @@ mod pages;
 mod place;
 mod sse;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod update;
 mod watcher;

@@ -12,6 +12,7 @@ use super::fault::Faults;
 use super::machine;
 use super::options::{ChannelOptions, Retain};
 use super::table::{Item, Table, json, table_of};
+use crate::handler::Handler;
 
 /// What a configuration says of the channels that match a pattern.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct Channel {
     pub messages: bool,
     /// The names of the commands that the configuration has.
     pub commands: Vec<String>,
+    /// The app that decides all other commands.
+    pub handler: Option<Arc<Handler>>,
 }
 
 /// A JSON Schema for messages.
@@ -52,6 +55,7 @@ impl Channel {
             patch: false,
             messages: true,
             commands: Vec::new(),
+            handler: None,
         }
     }
 
@@ -107,8 +111,19 @@ impl Channel {
             None => Retain::default(),
         };
         let message_schema = table.take("message_schema").and_then(|item| MessageSchema::read(item, faults));
+        let handler = table.take("handler").and_then(|item| {
+            let url = item.get_ref().as_str().unwrap_or_default();
+            let handler = Handler::new(url, options.handler_timeout);
+            handler
+                .map_err(|message| faults.at(item.span(), format!("`handler`: {message}")))
+                .ok()
+                .zip(Some(item.span()))
+        });
         let machine = machine::read(&mut table, file, faults);
         let has_state = machine.is_some();
+        if let (false, Some((_, span))) = (has_state, &handler) {
+            faults.at(span.clone(), "`handler` needs a `state`, and this channel has none");
+        }
         if !has_state {
             refuse_without_state(&mut table, faults);
         }
@@ -123,6 +138,7 @@ impl Channel {
             patch: options.patch,
             messages: options.messages || !has_state,
             commands: commands.unwrap_or_default(),
+            handler: handler.map(|(handler, _)| Arc::new(handler)),
         })
     }
 }

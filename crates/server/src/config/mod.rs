@@ -2,7 +2,6 @@
 //!
 //! Whatever is wrong with it is told before anything starts: where in the file, in which words, and what to do.
 
-
 mod alias;
 mod channel;
 mod fault;

@@ -154,6 +154,8 @@ options! {
         durability: Durability = Durable "fsync";
         /// How long the outcome of an `Idempotency-Key` is kept.
         key_window: Duration = Span "24h" in "1s".."30d";
+        /// How long the app at `handler` may take for a command.
+        handler_timeout: Duration = Span "10s" in "100ms".."5m";
         /// Whether `PUT` replaces the state.
         replace: bool = Switch "false";
         /// Whether `PATCH` changes the state.

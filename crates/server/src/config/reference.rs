@@ -79,6 +79,7 @@ Further keys:
 | `schema` | a JSON Schema that every state fits |
 | `command.NAME` | a command: `POST /CHANNEL:NAME` |
 | `rule` | a list of rules: `[[channel.NAME.rule]]` |
+| `handler` | the `http://` URL of an app that decides all other commands; see [commands](commands.md) |
 
 ### `[channel.NAME.command.NAME]`
 

@@ -298,3 +298,17 @@ fn the_reference_is_up_to_date() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(written == reference(), "docs/configuration.md is out of date: run with PLAINWIRE_WRITE_DOCS=1");
 }
+
+#[test]
+fn a_handler_is_an_http_url_of_a_channel_with_a_state() {
+    let config = |line: &str| Config::parse(&format!("[channel.a]\nstate = {{}}\n{line}\n"), "test.toml");
+    let with = config("handler = 'http://localhost:3000/decide'").unwrap();
+    assert!(with.channel_for(&name("a")).unwrap().handler.is_some());
+    for (url, why) in [("https://app/x", "https is not supported"), ("app", "http:// URL"), ("http//", "URL")]
+    {
+        let error = config(&format!("handler = '{url}'")).unwrap_err().to_string();
+        assert!(error.contains("3:11") && error.contains(why), "{url}: {error}");
+    }
+    let error = Config::parse("[channel.a]\nhandler = 'http://x/'\n", "test.toml").unwrap_err().to_string();
+    assert!(error.contains("needs a `state`"), "{error}");
+}

@@ -38,10 +38,18 @@ pub(super) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
 /// A problem as the body says it, with the headers that go with its status.
 pub(super) fn problem(problem: &Problem) -> Response<Body> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = serde_json::to_vec(&problem.to_json()).expect("writing to memory");
-    let mut response = json(status, body.into());
+    let (body, media_type) = match &problem.verbatim {
+        Some(said) => (said.body.clone(), HeaderValue::from_str(&said.media_type).ok()),
+        None => {
+            let body = serde_json::to_vec(&problem.to_json()).expect("writing to memory");
+            (body.into(), Some(HeaderValue::from_static("application/problem+json")))
+        }
+    };
+    let mut response = json(status, body);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(media_type) = media_type {
+        headers.insert(CONTENT_TYPE, media_type);
+    }
     if let Some(after) = problem.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }

@@ -8,10 +8,13 @@ use plainwire_hub::machine::Change;
 use plainwire_log::{AppendError, NewKey, NewMessage, Outcome};
 use plainwire_protocol::{EventName, Json, Position, Problem};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
 
 use super::Written;
 use crate::channels::{Attempt, Channel, Channels, KeyClaim, OpenChannel, Terms, Write, store_problem};
 use crate::clock;
+use crate::handler::{Handler, Question};
 
 /// How often a write is decided anew because the channel moved on, or what it was decided upon was not committed.
 /// Within one node that takes a failing store.
@@ -73,6 +76,9 @@ pub(crate) struct Begun {
     request: WriteRequest,
     attempt: Attempt,
     claim: Option<KeyClaim>,
+    /// While an app decides this, and until it is applied, the app is asked nothing else of this channel: it would decide
+    /// on a state that is about to change.
+    turn: Option<OwnedMutexGuard<()>>,
 }
 
 /// Checks a write against the channel's configuration and its key's past, and hands it to the log.
@@ -95,8 +101,19 @@ pub(crate) async fn submit(
             return replay(&request, outcome).map(Submitted::Done);
         }
     }
-    let attempt = attempt(channels, &channel, &request)?;
-    Ok(Submitted::Begun(Box::new(Begun { channels: channels.clone(), channel, request, attempt, claim })))
+    let turn = match app_for(&channel, &request) {
+        Some((app, _)) => Some(timeout(app.timeout(), channel.turn()).await.map_err(|_| busy())?),
+        None => None,
+    };
+    let attempt = attempt(channels, &channel, &request).await?;
+    Ok(Submitted::Begun(Box::new(Begun {
+        channels: channels.clone(),
+        channel,
+        request,
+        attempt,
+        claim,
+        turn,
+    })))
 }
 
 impl Begun {
@@ -110,6 +127,12 @@ impl Begun {
                         return Err(problem);
                     }
                 }
+                Attempt::Moved { basis } => {
+                    // However it ends, the app is asked anew.
+                    if let Some(basis) = basis {
+                        let _ = basis.await;
+                    }
+                }
                 Attempt::Begun { appending, state, link } => {
                     let result = appending.await;
                     if let Some(link) = link {
@@ -117,7 +140,7 @@ impl Begun {
                     }
                     match result {
                         Ok(appended) => {
-                            drop(self.claim);
+                            drop((self.claim, self.turn));
                             let status = if state.is_some() { 200 } else { 201 };
                             return Ok(Written {
                                 status,
@@ -133,15 +156,37 @@ impl Begun {
                     }
                 }
             }
-            self.attempt = attempt(&self.channels, &self.channel, &self.request)?;
+            self.attempt = attempt(&self.channels, &self.channel, &self.request).await?;
         }
         Err(busy())
     }
 }
 
-fn attempt(channels: &Channels, channel: &Arc<Channel>, request: &WriteRequest) -> Result<Attempt, Problem> {
+/// The app that decides this, and the command: one that the configuration does not have itself.
+fn app_for<'a>(channel: &'a Channel, request: &'a WriteRequest) -> Option<(&'a Handler, &'a str)> {
+    match &request.verb {
+        Verb::Command(command) if !channel.config().commands.contains(command) => {
+            channel.config().handler.as_deref().map(|app| (app, command.as_str()))
+        }
+        _ => None,
+    }
+}
+
+/// Without an app this is done the first time it is polled: nothing comes between two of them.
+async fn attempt(
+    channels: &Channels,
+    channel: &Arc<Channel>,
+    request: &WriteRequest,
+) -> Result<Attempt, Problem> {
     let body = &*request.body;
+    let mut asked = None;
+    if let Some((app, command)) = app_for(channel, request) {
+        let (position, state) = channel.snapshot().expect("only a channel with a state has an app");
+        let question = Question { channel: channel.name(), command, args: body, state: &state, position };
+        asked = Some((position, app.decide(&question).await?));
+    }
     let write = match &request.verb {
+        Verb::Command(_) if let Some((at, decision)) = &asked => Write::Decided { at: *at, decision },
         Verb::Post { event } => {
             let data = message_data(channel, body)?;
             Write::Message(NewMessage { event: event.clone(), data, from: None })

@@ -97,7 +97,13 @@ impl Reply {
     pub(super) fn problem(id: Id, problem: &Problem) -> Reply {
         let cursor = problem.more.get("cursor").and_then(|cursor| cursor.as_str()).map(str::to_owned);
         let retry_after = problem.retry_after.map(|after| after.as_secs().max(1));
-        let body = Some(Json::of(&problem.to_json()));
+        let body = Some(match &problem.verbatim {
+            None => Json::of(&problem.to_json()),
+            // What is not JSON is passed on as a string.
+            Some(said) => {
+                Json::parse(&said.body).unwrap_or_else(|_| Json::of(&String::from_utf8_lossy(&said.body)))
+            }
+        });
         Reply { cursor, body, retry_after, ..Reply::new(id, problem.status) }
     }
 
