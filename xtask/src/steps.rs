@@ -177,7 +177,7 @@ fn doc(arguments: &[&str]) -> Result<(), String> {
 }
 
 fn rust(arguments: &[&str]) -> Result<(), String> {
-    let mut command = cargo(&["test", "--locked"]);
+    let mut command = cargo(&["test", "--locked", "--no-fail-fast"]);
     if !arguments.contains(&"-p") && !arguments.contains(&"--package") {
         command.arg("--workspace");
     }
@@ -215,11 +215,8 @@ fn node_tests(node: install::Node, folder: &str) -> Command {
 
 fn python(arguments: &[&str]) -> Result<(), String> {
     let mut command = Command::new(install::python()?);
-    command.args(["-B", "-m", "unittest", "--verbose"]);
-    if arguments.is_empty() {
-        command.args(["discover", "--pattern", "*_test.py"]);
-    }
-    client_environment(command.args(arguments).current_dir(root().join("tests/python")));
+    command.args(["-B", "-m", "unittest", "discover", "--verbose", "--pattern", "*_test.py"]).args(arguments);
+    client_environment(command.current_dir(root().join("tests/python")));
     run(&mut command, CLIENTS)
 }
 
