@@ -1,5 +1,7 @@
 //! An app that decides a channel's commands itself: `handler` in the configuration.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
