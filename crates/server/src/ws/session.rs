@@ -50,6 +50,8 @@ pub(crate) struct Session<IO> {
     waiting_bytes: usize,
     beginning: Option<BoxFuture<'static, Begun>>,
     running: FuturesUnordered<BoxFuture<'static, Reply>>,
+    /// How to close once the requests under way have their replies: nothing more is read or pushed.
+    ending: Option<(CloseCode, &'static str)>,
     phase: Phase,
 }
 
@@ -84,6 +86,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
             waiting_bytes: 0,
             beginning: None,
             running: FuturesUnordered::new(),
+            ending: None,
             phase: Phase::Open,
             node,
         }
@@ -111,10 +114,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
             let mut progress = false;
             if self.output.len() < MAX_UNSENT {
                 progress |= self.poll_requests(cx);
-                progress |= self.waiting_bytes < MAX_WAITING_BYTES && self.poll_read(cx)?;
+                let open = self.ending.is_none() && self.waiting_bytes < MAX_WAITING_BYTES;
+                progress |= open && self.poll_read(cx)?;
             }
-            if !blocked && self.phase == Phase::Open {
+            if !blocked && self.phase == Phase::Open && self.ending.is_none() {
                 progress |= self.poll_pushes(cx);
+            }
+            if let Some((code, reason)) = self.ending
+                && self.phase == Phase::Open
+                && self.under_way() == 0
+            {
+                self.begin_close(code, reason);
+                progress = true;
             }
             if !progress && (blocked || self.output.is_empty()) {
                 return Poll::Pending;
@@ -208,9 +219,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
     }
 
     fn request(&mut self, text: Utf8Bytes) {
-        let under_way = self.waiting.len() + self.running.len() + usize::from(self.beginning.is_some());
         let most = self.node.config().server.max_in_flight;
-        if under_way < most {
+        if self.under_way() < most {
             self.waiting_bytes += text.as_bytes().len();
             return self.waiting.push_back(text);
         }
@@ -223,15 +233,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
         self.reply(&Reply::problem(id, &problem));
     }
 
+    /// Requests that have no reply yet.
+    fn under_way(&self) -> usize {
+        self.waiting.len() + self.running.len() + usize::from(self.beginning.is_some())
+    }
+
     /// Takes pushes as long as the socket takes them.
     fn poll_pushes(&mut self, cx: &mut Context<'_>) -> bool {
         match self.outbound.poll_bytes(cx) {
             Poll::Pending => return false,
             Poll::Ready(Some(bytes)) => self.output.extend_from_slice(&bytes),
             Poll::Ready(None) if self.outbound.end() == Some(End::Failed) => {
-                self.begin_close(CloseCode::INTERNAL, "the store failed");
+                self.ending = Some((CloseCode::INTERNAL, "the store failed"));
             }
-            Poll::Ready(None) => self.begin_close(CloseCode::RESTART, "reconnect"),
+            Poll::Ready(None) => self.ending = Some((CloseCode::RESTART, "reconnect")),
         }
         true
     }
