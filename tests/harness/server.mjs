@@ -16,7 +16,11 @@ const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv'].find((path) => existsSync(p
 const STOP_MS = 10_000;
 
 const running = new Set();
-process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+const folders = new Set();
+process.on('exit', () => {
+  running.forEach((child) => child.kill('SIGKILL'));
+  folders.forEach(remove);
+});
 for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) process.on(signal, () => process.exit(code));
 
 /** Runs `plainwire ARGS…` to its end, or starts it: `{ended, out, kill}`, where `ended` gives `{code, stdout, stderr}`. */
@@ -34,9 +38,20 @@ export function plainwire(t, args) {
 
 /** A directory that is removed with the test. */
 export function temporaryFolder(t) {
-  const folder = mkdtempSync(path.join(tmpdir(), 'plainwire-test-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = makeFolder();
+  t.after(() => remove(folder));
   return folder;
+}
+
+function makeFolder() {
+  const folder = mkdtempSync(path.join(tmpdir(), 'plainwire-test-'));
+  folders.add(folder);
+  return folder;
+}
+
+function remove(folder) {
+  rmSync(folder, { recursive: true, force: true });
+  folders.delete(folder);
 }
 
 function launch(args) {
@@ -59,7 +74,7 @@ class Server {
   port = 0;
   #args;
   /** Its data directory. */
-  data = mkdtempSync(path.join(tmpdir(), 'plainwire-test-'));
+  data = makeFolder();
   #child = null;
 
   constructor(args) {
@@ -122,7 +137,7 @@ class Server {
   /** Ends it whatever happened, and removes its data. */
   async dispose() {
     await this.kill();
-    rmSync(this.data, { recursive: true, force: true });
+    remove(this.data);
   }
 
   async #end(signal, ms) {
