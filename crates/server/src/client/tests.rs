@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::config::Engine;
 use crate::{Config, Plainwire};
 
 /// Messages in each channel.
@@ -23,8 +24,9 @@ const CUT_PIECES: Range<usize> = 18_000..30_000;
 const TRANSPORTS: [Transport; 5] =
     [Transport::Sse, Transport::Ndjson, Transport::WebSocket, Transport::LongPoll, Transport::Poll];
 
-async fn server(data: &TempDir) -> (Plainwire, String) {
+async fn server(engine: Engine, data: &TempDir) -> (Plainwire, String) {
     let mut config = Config::dev();
+    config.server.engine = engine;
     config.server.data = data.path().join("data");
     config.server.retry = Duration::from_millis(100);
     let live = Plainwire::start(config).await.unwrap();
@@ -91,10 +93,20 @@ async fn follow(url: String, transport: Transport, http2: bool, channels: usize)
 
 #[tokio::test]
 async fn nothing_is_lost_or_repeated_however_often_the_connection_is_cut() {
+    follow_through_cuts(Engine::Disk).await;
+}
+
+/// A log that shows a commit before it tells of it.
+#[tokio::test]
+async fn nor_with_the_log_in_memory() {
+    follow_through_cuts(Engine::Memory).await;
+}
+
+async fn follow_through_cuts(engine: Engine) {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let data = TempDir::new().unwrap();
-    let (live, address) = server(&data).await;
+    let (live, address) = server(engine, &data).await;
     let streams = cutting_proxy(address.clone(), CUT_STREAM, fastrand::Rng::with_seed(seed)).await;
     let pieces = cutting_proxy(address, CUT_PIECES, fastrand::Rng::with_seed(seed)).await;
     let mut watches = Vec::new();

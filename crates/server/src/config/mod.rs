@@ -102,7 +102,7 @@ impl Config {
         if faults.is_empty() { Ok(config) } else { Err(faults.into_error(source_name, text)) }
     }
 
-    /// Sets what `PLAINWIRE_…` variables of the environment say; see [`reference`] for their names.
+    /// Sets what `PLAINWIRE_…` variables of the environment say; see [`reference()`] for their names.
     pub fn overlay_environment(&mut self) -> Result<(), ConfigError> {
         self.overlay(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }

@@ -166,12 +166,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
             Begun::Running(reply) => self.running.push(reply),
             Begun::Watch { reply, channel, start } => {
                 let most = self.node.config().server.max_channels_per_connection;
-                if self.outbound.subscription_mut().len() >= most {
+                let subscription = self.outbound.subscription_mut();
+                if subscription.len() >= most && !subscription.watches(channel.name()) {
                     let detail = format!("at most {most} channels over one connection");
                     let problem = Problem::new(400, "too_many_channels", detail);
                     return self.reply(&Reply::problem(reply.id, &problem));
                 }
-                self.outbound.subscription_mut().watch(channel, start);
+                subscription.watch(channel, start);
                 self.reply(&reply);
             }
             Begun::Unwatch { reply, channel } => {
