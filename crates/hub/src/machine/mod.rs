@@ -8,7 +8,6 @@
 //! What an evaluation may cost is bounded: bodies and states by [`MAX_STATE_BYTES`] and a nesting of 64, expressions by
 //! [`MAX_EXPRESSION_BYTES`] and [`MAX_EXPRESSION_DEPTH`], loops by [`MAX_LOOP_NESTING`] and by [`MAX_FUEL`].
 
-
 mod arguments;
 mod check;
 mod compile;
