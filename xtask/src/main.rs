@@ -3,6 +3,7 @@
 mod command;
 mod install;
 mod processes;
+mod soak;
 mod steps;
 mod tidy;
 mod toolchain;
@@ -17,6 +18,7 @@ Every chore of the repository.
     cargo xtask test STEP…           run only these, in the usual order
     cargo xtask test STEP -- ARGS…   run one, and hand ARGS to the program behind it
     cargo xtask tidy                 the style checks alone: layout, lengths, links, purity of sources
+    cargo xtask soak [MINUTES]       the largest tests, in release mode, with new seeds, again and again (15 minutes)
     cargo xtask install              install what the tests need, and run nothing
     cargo xtask help                 this text
 
@@ -44,7 +46,9 @@ fn main() -> ExitCode {
         [] | ["help", ..] => help(),
         ["test", rest @ ..] => test(rest),
         ["tidy"] => test(&["tidy"]),
-        ["install"] => install_all(),
+        ["soak"] => ended(soak::soak(None)),
+        ["soak", minutes] => ended(soak::soak(Some(minutes))),
+        ["install"] => ended(install::everything()),
         [word, ..] => misused(&format!("there is no chore `{word}`")),
     }
 }
@@ -66,8 +70,8 @@ fn test(words: &[&str]) -> ExitCode {
     }
 }
 
-fn install_all() -> ExitCode {
-    match install::everything() {
+fn ended(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             eprintln!("{reason}");
