@@ -1,0 +1,204 @@
+//! The real binary as a process that does not outlive its test.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Connection, DEADLINE, Live, Response, Transport, WebSocket};
+
+const PLAINWIRE: &str = env!("CARGO_BIN_EXE_plainwire");
+
+/// A server with a directory of its own.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    args: Vec<String>,
+    directory: TempDir,
+    stderr: Mutex<Receiver<String>>,
+}
+
+impl Server {
+    /// `plainwire dev`.
+    pub(crate) fn dev() -> Server {
+        Server::dev_with(&[])
+    }
+
+    /// `plainwire dev ARGS…`.
+    pub(crate) fn dev_with(args: &[&str]) -> Server {
+        let directory = TempDir::new().expect("a directory");
+        let args = std::iter::once("dev").chain(args.iter().copied()).map(str::to_owned).collect();
+        Server::start(directory, args)
+    }
+
+    /// `plainwire serve` with a configuration.
+    pub(crate) fn with_config(toml: &str) -> Server {
+        let directory = TempDir::new().expect("a directory");
+        let config = directory.path().join("plainwire.toml");
+        std::fs::write(&config, toml).expect("a file");
+        let args = vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()];
+        Server::start(directory, args)
+    }
+
+    fn start(directory: TempDir, args: Vec<String>) -> Server {
+        let (child, address, stderr) = launch(&args, &directory.path().join("data"), "127.0.0.1:0");
+        Server { child, address, args, directory, stderr: Mutex::new(stderr) }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Ends it as no program can resist.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("a running server");
+        self.child.wait().expect("a child");
+    }
+
+    /// Starts it again with the same data on the same port.
+    pub(crate) fn restart(&mut self) {
+        let (child, address, stderr) = launch(&self.args, &self.data(), &self.address.to_string());
+        assert_eq!(address, self.address);
+        (self.child, self.stderr) = (child, Mutex::new(stderr));
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn terminate(&self) {
+        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+
+    /// Its memory, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("a running process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kilobytes * 1024
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    pub(crate) fn websocket(&self, target: &str) -> WebSocket {
+        WebSocket::open(self.address, target)
+    }
+
+    pub(crate) fn live(&self, transport: Transport, target: &str) -> Live {
+        Live::open(self.address, transport, target).expect("the stream begins")
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Response {
+        self.connect().ask("GET", target, &[], None)
+    }
+
+    pub(crate) fn post(&self, target: &str, body: &str) -> Response {
+        self.connect().ask("POST", target, &[], Some(body.as_bytes()))
+    }
+
+    /// Publishes or runs a command that must be accepted; its cursor.
+    pub(crate) fn accepted(&self, target: &str, body: &str) -> String {
+        let response = self.post(target, body);
+        assert!(matches!(response.status, 200 | 201), "POST {target} {body}: {response:?}");
+        response.cursor()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let stderr = self.stderr.get_mut().expect("nobody panics with it");
+            for line in stderr.try_iter() {
+                eprintln!("server: {line}");
+            }
+        }
+    }
+}
+
+/// Runs `plainwire ARGS…` that is to end by itself.
+pub(crate) fn run(args: &[&str]) -> Output {
+    let mut command = Command::new(PLAINWIRE);
+    let child = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().expect("the binary starts");
+    let status = wait(&mut child);
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    child.stdout.take().expect("piped").read_to_end(&mut stdout).expect("output");
+    child.stderr.take().expect("piped").read_to_end(&mut stderr).expect("output");
+    Output { status, stdout, stderr }
+}
+
+fn launch(args: &[String], data: &Path, listen: &str) -> (Child, SocketAddr, Receiver<String>) {
+    let mut command = Command::new(PLAINWIRE);
+    command.args(args).args(["--listen", listen, "--data"]).arg(data);
+    attach(command)
+}
+
+/// Starts a server and reads from what it says where it listens.
+pub(crate) fn attach(mut command: Command) -> (Child, SocketAddr, Receiver<String>) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    let stdout = lines(child.stdout.take().expect("piped"));
+    let stderr = lines(child.stderr.take().expect("piped"));
+    let late = Instant::now() + DEADLINE;
+    loop {
+        let left = late.saturating_duration_since(Instant::now());
+        let Ok(line) = stdout.recv_timeout(left) else {
+            let _ = child.kill();
+            panic!("the server does not start: {:?}", stderr.iter().collect::<Vec<_>>());
+        };
+        let address = line.split("http://").nth(1).and_then(|rest| {
+            rest.split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').next()?.parse().ok()
+        });
+        if let Some(address) = address {
+            return (child, address, stderr);
+        }
+    }
+}
+
+fn lines(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            // Read on though nobody listens: a full pipe would stop the server.
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}
+
+fn wait(child: &mut Child) -> ExitStatus {
+    let late = Instant::now() + DEADLINE;
+    while Instant::now() < late {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status;
+        }
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    let _ = child.kill();
+    panic!("the process does not end")
+}
+
+/// The body of a problem: status and reason.
+pub(crate) fn problem(body: &Value) -> (u64, String) {
+    let status = body["status"].as_u64().expect("a problem has a status");
+    (status, body["reason"].as_str().expect("a problem has a reason").to_owned())
+}
