@@ -123,6 +123,8 @@ async fn poll(
     let limit = query.limit(node.config())?;
     let wait = query.wait(headers, node.config())?;
     let Begin { mut channels, given } = begin;
+    // Only a page that begins at a position stays what it is: what is oldest, or newest, moves on.
+    let fixed = !many && channels.iter().all(|(_, start)| matches!(start, Start::After(_)));
     if wait.is_none() && !given {
         if let [(channel, _)] = &channels[..]
             && let Some((position, state)) = channel.snapshot()
@@ -137,12 +139,12 @@ async fn poll(
     let request = PageRequest { channels, limit };
     let Some(wait) = wait else {
         let page = page(node.channels(), request).await?;
-        return Ok(reply::page(headers, &page, given && !many));
+        return Ok(reply::page(headers, &page, fixed));
     };
     let page = next_page(node.channels(), request, Instant::now() + wait).await?;
     let mut response = match page.messages.is_empty() {
         true => reply::nothing_yet(&page.cursor),
-        false => reply::page(headers, &page, given && !many),
+        false => reply::page(headers, &page, fixed),
     };
     let applied = format!("wait={}", wait.as_secs());
     response.headers_mut().insert("preference-applied", HeaderValue::from_str(&applied).expect("ASCII"));
