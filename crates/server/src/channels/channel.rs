@@ -96,6 +96,11 @@ impl Channel {
         }
     }
 
+    /// Notes that it stands in the queue of channels to be dropped. Says whether that is new.
+    pub(super) fn mark_idle(&self) -> bool {
+        !self.idle.swap(true, Ordering::AcqRel)
+    }
+
     pub(crate) fn name(&self) -> &ChannelName {
         &self.name
     }
@@ -350,12 +355,5 @@ impl LinkGuard {
 impl Drop for LinkGuard {
     fn drop(&mut self) {
         self.finish(false);
-    }
-}
-
-/// Whether the channel may be dropped is decided by those who hold it; see [`super::Channels`].
-impl Channel {
-    pub(super) fn mark_idle(&self) -> bool {
-        !self.idle.swap(true, Ordering::AcqRel)
     }
 }

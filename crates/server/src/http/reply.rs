@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use plainwire_protocol::{ChannelName, Cursor, Json, Point, Problem};
@@ -13,7 +14,6 @@ use crate::operation::{Page, Written};
 /// Where the answer leaves the reader: a cursor.
 pub(super) const CURSOR: HeaderName = HeaderName::from_static("plainwire-cursor");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const NOSNIFF: (HeaderName, &str) = (http::header::X_CONTENT_TYPE_OPTIONS, "nosniff");
 
 /// A full page never changes, so that anyone may keep it.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
@@ -31,7 +31,7 @@ pub(super) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(NOSNIFF.0, HeaderValue::from_static(NOSNIFF.1));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
