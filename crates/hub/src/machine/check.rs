@@ -16,13 +16,22 @@ pub(super) struct Fault {
 const TYPES: &[&str] =
     &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
 
-/// Checks a tree that may mention `variables`.
-pub(super) fn check(expr: &IdedExpr, variables: &[&str]) -> Result<(), Fault> {
-    Checker { variables, bound: Vec::new(), loops: 0 }.visit(expr, 0)
+/// What an expression may mention.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'a> {
+    /// The variables.
+    pub(super) variables: &'a [&'a str],
+    /// The members of `args`, where they are known.
+    pub(super) args: Option<&'a [&'a str]>,
+}
+
+/// Checks a tree that may mention these names.
+pub(super) fn check(expr: &IdedExpr, names: Names<'_>) -> Result<(), Fault> {
+    Checker { names, bound: Vec::new(), loops: 0 }.visit(expr, 0)
 }
 
 struct Checker<'a> {
-    variables: &'a [&'a str],
+    names: Names<'a>,
     /// The variables of the loops around.
     bound: Vec<&'a str>,
     loops: usize,
@@ -37,7 +46,10 @@ impl<'a> Checker<'a> {
         let depth = depth + 1;
         match &expr.expr {
             Expr::Ident(name) => self.name(name).or_else(fault),
-            Expr::Select(select) => self.visit(&select.operand, depth),
+            Expr::Select(select) => {
+                self.argument(&select.operand, &select.field).or_else(fault)?;
+                self.visit(&select.operand, depth)
+            }
             Expr::Call(call) => {
                 self.function(call).or_else(fault)?;
                 if let Some(target) = &call.target
@@ -85,11 +97,25 @@ impl<'a> Checker<'a> {
 
     fn name(&self, name: &str) -> Result<(), String> {
         let name = name.strip_prefix('.').unwrap_or(name);
-        let mut known = self.variables.iter().chain(&self.bound).chain(TYPES);
+        let mut known = self.names.variables.iter().chain(&self.bound).chain(TYPES);
         if known.any(|known| *known == name) {
             return Ok(());
         }
-        Err(format!("there is no variable `{name}` here, only {}", list(self.variables)))
+        Err(format!("there is no variable `{name}` here, only {}", list(self.names.variables)))
+    }
+
+    /// `args.field` is one of the command's arguments.
+    fn argument(&self, operand: &IdedExpr, field: &str) -> Result<(), String> {
+        let is_args =
+            matches!(&operand.expr, Expr::Ident(name) if name == "args") && !self.bound.contains(&"args");
+        match self.names.args {
+            Some(known) if is_args && !known.contains(&field) => {
+                let which =
+                    if known.is_empty() { "none".to_owned() } else { format!("only {}", list(known)) };
+                Err(format!("the command has no argument `{field}`, {which}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn function(&self, call: &CallExpr) -> Result<(), String> {

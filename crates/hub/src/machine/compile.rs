@@ -4,6 +4,7 @@ use cel::common::types::CelMap;
 use plainwire_protocol::EventName;
 
 use super::arguments::Arguments;
+use super::check::Names;
 use super::cost::Fuel;
 use super::expression::{Expression, ExpressionError, Scope};
 use super::schema::Schema;
@@ -65,10 +66,12 @@ fn compile_command(index: usize, source: &CommandSource) -> Result<Command, Vec<
         let faults = faults.into_iter();
         errors.extend(faults.map(|(name, message)| error(part(CommandField::Arg(name)), message)));
     });
-    let set = Expression::compile(&source.set, &["state", "args"])
+    let declared: Vec<&str> = source.args.iter().map(|(name, _)| name.as_str()).collect();
+    let args = Some(declared.as_slice());
+    let set = Expression::compile(&source.set, Names { variables: &["state", "args"], args })
         .map_err(|fault| errors.push(located(part(CommandField::Set), fault)));
     let data = source.data.as_deref().map(|data| {
-        Expression::compile(data, &["next", "state", "args"])
+        Expression::compile(data, Names { variables: &["next", "state", "args"], args })
             .map_err(|fault| errors.push(located(part(CommandField::Data), fault)))
     });
     let event = source.event.as_deref().map(|event| {
@@ -93,8 +96,10 @@ fn compile_rule(index: usize, source: &RuleSource) -> Result<Rule, CompileError>
     if source.reason.is_empty() || !source.reason.chars().all(legal) {
         return Err(error(part(RuleField::Reason), "a reason has lower-case letters, digits and '_' only"));
     }
-    let rule = Expression::compile(&source.rule, &["next", "state", "args"])
-        .map_err(|fault| located(part(RuleField::Rule), fault))?;
+    // A rule holds for every command, whatever its arguments.
+    let names = Names { variables: &["next", "state", "args"], args: None };
+    let rule =
+        Expression::compile(&source.rule, names).map_err(|fault| located(part(RuleField::Rule), fault))?;
     Ok(Rule { rule, message: source.message.clone(), reason: source.reason.clone(), status: source.status })
 }
 

@@ -8,9 +8,10 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::{Context, Env, ExecutionError, ParseError};
 
+use super::check::{self, Names};
 use super::cost::{self, Fuel};
+use super::functions;
 use super::value::shorten;
-use super::{check, functions};
 
 /// Longest expression, in bytes. What needs more is a program, and belongs behind a [`super::Reducer`].
 pub const MAX_EXPRESSION_BYTES: usize = 4096;
@@ -31,8 +32,8 @@ pub(super) struct ExpressionError {
 }
 
 impl Expression {
-    /// Parses a text that may mention `variables`, and bounds what its evaluation can cost.
-    pub(super) fn compile(text: &str, variables: &[&str]) -> Result<Expression, ExpressionError> {
+    /// Parses a text that may mention these names, and bounds what its evaluation can cost.
+    pub(super) fn compile(text: &str, names: Names<'_>) -> Result<Expression, ExpressionError> {
         if text.len() > MAX_EXPRESSION_BYTES {
             let message = format!("the expression is longer than {MAX_EXPRESSION_BYTES} bytes");
             return Err(ExpressionError { message, offset: None });
@@ -42,7 +43,7 @@ impl Expression {
             .max_recursion_depth(MAX_EXPRESSION_DEPTH as u16)
             .parse_with_source_info(text)
             .map_err(|errors| syntax(text, &errors.errors))?;
-        check::check(&ast, variables).map_err(|fault| ExpressionError {
+        check::check(&ast, names).map_err(|fault| ExpressionError {
             message: fault.message,
             // Of a node the parser knows the byte.
             offset: source.offset_for(fault.id).map(|(start, _)| start as usize),

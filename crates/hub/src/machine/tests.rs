@@ -336,6 +336,7 @@ fn mistakes_in_expressions_are_found_and_located() {
         ("1 +\n  * 2", "", Some(6)),
         ("'ü' + stat.count", "no variable `stat` here, only `state`, `args`", Some(7)),
         ("state.a + next.a", "no variable `next`", Some(10)),
+        ("state.a + args.valu", "no argument `valu`, none", Some(14)),
         ("state.l.all(x, y)", "no variable `y`", Some(15)),
         ("reverse(state.l)", "no function `reverse`", Some(7)),
         ("state.l.reverse()", "no function `reverse`", Some(15)),
