@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .filter(|reading| ready(reading["celsius"].as_i64() > Some(40)))
         .map(|reading| format!("{} degrees in the attic", reading["celsius"]))
         .take(3);
-    let printing = tokio::spawn(alarms.for_each(|alarm| ready(println!("{alarm}"))));
+    let printing = tokio::spawn(alarms.for_each(async |alarm| println!("{alarm}")));
 
     // A second reader that is never satisfied: the shutdown ends its stream.
     let all = live.watch("sensor/attic", From::Oldest).await?;

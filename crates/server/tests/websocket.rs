@@ -33,7 +33,7 @@ fn post(id: u64, data: &str) -> String {
 
 fn data_of(server: &Server, channel: &str) -> Vec<Value> {
     let page = server.get(&format!("{channel}?since=0&limit=1000")).json();
-    page["messages"].as_array().unwrap().iter().map(|message| message["data"].clone()).collect()
+    page["messages"].as_array().expect("a page").iter().map(|message| message["data"].clone()).collect()
 }
 
 #[test]

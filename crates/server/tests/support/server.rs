@@ -9,16 +9,49 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Connection, DEADLINE, Live, Response, Transport, WebSocket};
 
 const PLAINWIRE: &str = env!("CARGO_BIN_EXE_plainwire");
 
+/// A process that does not outlive its test.
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Ends it as no program can resist.
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().expect("a running process");
+        self.0.wait().expect("a child");
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let late = Instant::now() + DEADLINE;
+        while Instant::now() < late {
+            if let Some(status) = self.0.try_wait().expect("a child") {
+                return status;
+            }
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        panic!("the process does not end")
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server with a directory of its own.
 pub(crate) struct Server {
-    child: Child,
+    child: Process,
     pub(crate) address: SocketAddr,
     args: Vec<String>,
     directory: TempDir,
@@ -62,8 +95,7 @@ impl Server {
 
     /// Ends it as no program can resist.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("a running server");
-        self.child.wait().expect("a child");
+        self.child.kill();
     }
 
     /// Starts it again with the same data on the same port.
@@ -81,7 +113,7 @@ impl Server {
 
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        wait(&mut self.child)
+        self.child.wait()
     }
 
     /// Its memory, in bytes.
@@ -123,8 +155,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if thread::panicking() {
             let stderr = self.stderr.get_mut().expect("nobody panics with it");
             for line in stderr.try_iter() {
@@ -137,39 +167,39 @@ impl Drop for Server {
 /// Runs `plainwire ARGS…` that is to end by itself.
 pub(crate) fn run(args: &[&str]) -> Output {
     let mut command = Command::new(PLAINWIRE);
-    let child = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = child.spawn().expect("the binary starts");
-    let status = wait(&mut child);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = Process(command.spawn().expect("the binary starts"));
+    let status = process.wait();
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    child.stdout.take().expect("piped").read_to_end(&mut stdout).expect("output");
-    child.stderr.take().expect("piped").read_to_end(&mut stderr).expect("output");
+    process.0.stdout.take().expect("piped").read_to_end(&mut stdout).expect("output");
+    process.0.stderr.take().expect("piped").read_to_end(&mut stderr).expect("output");
     Output { status, stdout, stderr }
 }
 
-fn launch(args: &[String], data: &Path, listen: &str) -> (Child, SocketAddr, Receiver<String>) {
+fn launch(args: &[String], data: &Path, listen: &str) -> (Process, SocketAddr, Receiver<String>) {
     let mut command = Command::new(PLAINWIRE);
     command.args(args).args(["--listen", listen, "--data"]).arg(data);
     attach(command)
 }
 
 /// Starts a server and reads from what it says where it listens.
-pub(crate) fn attach(mut command: Command) -> (Child, SocketAddr, Receiver<String>) {
+pub(crate) fn attach(mut command: Command) -> (Process, SocketAddr, Receiver<String>) {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the binary starts");
-    let stdout = lines(child.stdout.take().expect("piped"));
-    let stderr = lines(child.stderr.take().expect("piped"));
+    let mut process = Process(command.spawn().expect("the binary starts"));
+    let stdout = lines(process.0.stdout.take().expect("piped"));
+    let stderr = lines(process.0.stderr.take().expect("piped"));
     let late = Instant::now() + DEADLINE;
     loop {
         let left = late.saturating_duration_since(Instant::now());
         let Ok(line) = stdout.recv_timeout(left) else {
-            let _ = child.kill();
+            process.kill();
             panic!("the server does not start: {:?}", stderr.iter().collect::<Vec<_>>());
         };
         let address = line.split("http://").nth(1).and_then(|rest| {
             rest.split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').next()?.parse().ok()
         });
         if let Some(address) = address {
-            return (child, address, stderr);
+            return (process, address, stderr);
         }
     }
 }
@@ -183,22 +213,4 @@ fn lines(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
         }
     });
     lines
-}
-
-fn wait(child: &mut Child) -> ExitStatus {
-    let late = Instant::now() + DEADLINE;
-    while Instant::now() < late {
-        if let Some(status) = child.try_wait().expect("a child") {
-            return status;
-        }
-        thread::park_timeout(Duration::from_millis(5));
-    }
-    let _ = child.kill();
-    panic!("the process does not end")
-}
-
-/// The body of a problem: status and reason.
-pub(crate) fn problem(body: &Value) -> (u64, String) {
-    let status = body["status"].as_u64().expect("a problem has a status");
-    (status, body["reason"].as_str().expect("a problem has a reason").to_owned())
 }
