@@ -14,7 +14,7 @@ const PLAINWIRE: &str = env!("CARGO_BIN_EXE_plainwire");
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
-    let rounds = if soak() { 40 } else { 4 };
+    let rounds = if soak() { 100 } else { 8 };
     let mut random = fastrand::Rng::with_seed(support::seed());
     let mut server = Server::dev();
     let first = server.accepted("/chat/a", "-1");

@@ -9,6 +9,7 @@ mod history;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fastrand::Rng;
 use history::{Published, Seen, check};
@@ -24,11 +25,12 @@ const CUTS: usize = 40;
 
 #[test]
 fn nobody_misses_repeats_or_reorders_anything() {
-    let messages: u64 = if soak() { 100_000 } else { 12_000 };
+    let messages: u64 = if soak() { 100_000 } else { 25_000 };
     let seed = seed();
     let server = Server::dev();
     let address = server.address;
     let order = Mutex::new(BTreeMap::<(String, u64), u64>::new());
+    let cuts = AtomicUsize::new(0);
     let histories: Vec<(u64, Vec<Seen>)> = std::thread::scope(|scope| {
         let publishers = (0..PUBLISHERS).map(|publisher| {
             let (server, order) = (&server, &order);
@@ -41,14 +43,20 @@ fn nobody_misses_repeats_or_reorders_anything() {
         });
         let publishers: Vec<_> = publishers.collect();
         let total = messages / PUBLISHERS * PUBLISHERS;
+        let cuts = &cuts;
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
-                scope.spawn(move || (client, follow(address, Rng::with_seed(seed ^ (client << 32)), total)))
+                scope.spawn(move || {
+                    (client, follow(address, Rng::with_seed(seed ^ (client << 32)), total, cuts))
+                })
             })
             .collect();
         publishers.into_iter().for_each(|publisher| publisher.join().expect("it publishes"));
         clients.into_iter().map(|client| client.join().expect("it follows")).collect()
     });
+    let cuts = cuts.into_inner();
+    println!("{CLIENTS} clients, {messages} messages, {cuts} streams cut while they were read");
+    assert!(cuts > CLIENTS as usize * CUTS / 4, "only {cuts} streams were cut while they were read");
     let mut published: Published =
         CHANNELS.iter().map(|channel| ((*channel).to_owned(), Vec::new())).collect();
     for ((channel, offset), payload) in order.into_inner().expect("no panic") {
@@ -80,7 +88,7 @@ fn publish(server: &Server, publisher: u64, count: u64, seed: u64) -> Vec<((Stri
 }
 
 /// Follows all channels until there were `total` messages, over connections that are cut.
-fn follow(address: SocketAddr, mut random: Rng, total: u64) -> Vec<Seen> {
+fn follow(address: SocketAddr, mut random: Rng, total: u64, cut: &AtomicUsize) -> Vec<Seen> {
     let mut history = Vec::new();
     let mut cursors = CHANNELS.map(|_| "0".to_owned());
     let mut cuts = 0;
@@ -96,7 +104,10 @@ fn follow(address: SocketAddr, mut random: Rng, total: u64) -> Vec<Seen> {
         let target = format!("/_/live?{}&since={}", query.join("&"), cursors.join("~"));
         let Ok(mut live) = Live::over(connection, transport, &target) else { continue };
         while (history.len() as u64) < total {
-            let Ok(event) = live.next() else { break };
+            let Ok(event) = live.next() else {
+                cut.fetch_add(1, Ordering::Relaxed);
+                break;
+            };
             assert!(!event.is("@reset"), "nothing was lost: {event:?}");
             let channel = event.channel.expect("an envelope");
             let at = CHANNELS.iter().position(|name| *name == channel).expect("a channel of ours");
