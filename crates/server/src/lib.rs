@@ -21,5 +21,6 @@ pub use embed::{Applied, Builder, Event, From, Plainwire, StartError, Watch, Wri
 pub use handler::Handler;
 pub use http::{Body, Service};
 pub use plainwire_hub::machine::{Change, Next, Reducer, State};
+pub use plainwire_log as log;
 pub use plainwire_log::{Durability, Log};
 pub use plainwire_protocol as protocol;

@@ -49,7 +49,7 @@ struct Reading {
 pub(crate) enum Found {
     /// Items.
     Items,
-    /// The server drains: no more items will come.
+    /// The server drains, and nothing more is at hand.
     Draining,
 }
 
@@ -111,7 +111,12 @@ impl Subscription {
         debug_assert!(out.is_empty());
         loop {
             if self.channels.is_draining() {
-                return Poll::Ready(Ok(Found::Draining));
+                // What is at hand is given first: no write is accepted any more, so this ends. What must be read from
+                // the log can be read after the restart.
+                self.reading = None;
+                self.step_all(budget, out);
+                let found = if out.is_empty() { Found::Draining } else { Found::Items };
+                return Poll::Ready(Ok(found));
             }
             if let Some(reading) = &mut self.reading {
                 let page = std::task::ready!(reading.page.poll_unpin(cx));
