@@ -433,7 +433,11 @@ async fn child_on_a_small_disk() {
         let fill = dir.join("fill");
         let room = rustix::fs::statvfs(&dir).unwrap();
         let room = room.f_bavail * room.f_frsize;
-        fs::write(&fill, vec![1; (room - 400_000) as usize]).unwrap();
+        // The store may be writing a table meanwhile, and then the disk is full right away.
+        match fs::write(&fill, vec![1; room.saturating_sub(400_000) as usize]) {
+            Err(error) if error.kind() != std::io::ErrorKind::StorageFull => panic!("{error}"),
+            _ => {}
+        }
         let mut refused = 0;
         while refused < 20 {
             let mut append = t.number("a", accepted);
@@ -459,7 +463,7 @@ async fn child_on_a_small_disk() {
         t.told.clear("b");
         let head = t.head("a").await;
         assert_eq!(head.position.offset.get(), accepted);
-        assert_eq!(head.state.map(|s| s.1), Some(Json::of(&(accepted - 1))));
+        assert_eq!(head.state.map(|s| s.1), accepted.checked_sub(1).map(|newest| Json::of(&newest)));
         let page = t.read("a", 0).await;
         assert_eq!(page.messages.len() as u64, accepted);
         assert!(page.messages.iter().all(|m| m.data == long));
