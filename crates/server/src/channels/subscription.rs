@@ -141,6 +141,7 @@ impl Subscription {
 
     /// Lets every feed give what it can, or begins to read a page for one.
     fn step_all(&mut self, budget: Budget, out: &mut Vec<Item>) {
+        self.place_all(out);
         let count = self.watches.len();
         for turn in 0..count {
             let index = (self.first + turn) % count;
@@ -164,6 +165,15 @@ impl Subscription {
                     self.first = index + 1;
                 }
             }
+        }
+    }
+
+    /// Gives every new feed its place before any of them gives messages: a cursor says where the reader stands in all
+    /// channels, also in those whose turn has not come.
+    fn place_all(&mut self, out: &mut Vec<Item>) {
+        for watch in self.watches.iter_mut().filter(|watch| watch.feed.position().is_none()) {
+            watch.channel.step(&mut watch.feed, Budget { items: 0, bytes: 0 }, out);
+            self.look = true;
         }
     }
 

@@ -120,7 +120,9 @@ impl Reader {
     }
 
     fn page(self, messages: Vec<Arc<Entry>>, limit: usize) -> Page {
-        let points = self.subscription.positions().map(|position| position.map_or(Point::Now, Point::After));
+        // A feed that was never looked at has no place: everything again, but nothing lost.
+        let points =
+            self.subscription.positions().map(|position| position.map_or(Point::Oldest, Point::After));
         let cursor = points.collect();
         Page { full: messages.len() == limit, messages, cursor }
     }
