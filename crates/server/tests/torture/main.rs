@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use fastrand::Rng;
 use history::{Published, Seen, check};
@@ -20,6 +22,8 @@ const PUBLISHERS: u64 = 4;
 const CHANNELS: [&str; 3] = ["log/a", "log/b", "chat/c"];
 /// Bytes after which a connection is cut, at most: some in the head of the answer, most in the middle of something.
 const MAX_CUT: usize = 1 << 18;
+/// How long a client may need for the rest once everything is published: far more than it takes.
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Connections of one client that are cut; then it may read to the end.
 const CUTS: usize = 40;
 
@@ -31,6 +35,7 @@ fn nobody_misses_repeats_or_reorders_anything() {
     let address = server.address;
     let order = Mutex::new(BTreeMap::<(String, u64), u64>::new());
     let cuts = AtomicUsize::new(0);
+    let stands: Vec<Mutex<String>> = (0..CLIENTS).map(|_| Mutex::default()).collect();
     let histories: Vec<(u64, Vec<Seen>)> = std::thread::scope(|scope| {
         let publishers = (0..PUBLISHERS).map(|publisher| {
             let (server, order) = (&server, &order);
@@ -43,17 +48,25 @@ fn nobody_misses_repeats_or_reorders_anything() {
         });
         let publishers: Vec<_> = publishers.collect();
         let total = messages / PUBLISHERS * PUBLISHERS;
-        let cuts = &cuts;
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| {
-                scope.spawn(move || {
-                    (client, follow(address, Rng::with_seed(seed ^ (client << 32)), total, cuts))
-                })
-            })
-            .collect();
+        let (cuts, stands) = (&cuts, &stands);
+        let (done, ended) = mpsc::channel();
+        for client in 0..CLIENTS {
+            let done = done.clone();
+            scope.spawn(move || {
+                let random = Rng::with_seed(seed ^ (client << 32));
+                let history = follow(address, random, total, cuts, &stands[client as usize]);
+                let _ = done.send((client, history));
+            });
+        }
+        drop(done);
         publishers.into_iter().for_each(|publisher| publisher.join().expect("it publishes"));
-        clients.into_iter().map(|client| client.join().expect("it follows")).collect()
+        let mut histories = Vec::new();
+        while let Some(history) = next_history(&ended, stands, histories.len()) {
+            histories.push(history);
+        }
+        histories
     });
+    assert_eq!(histories.len(), CLIENTS as usize, "every client followed to the end");
     let cuts = cuts.into_inner();
     println!("{CLIENTS} clients, {messages} messages, {cuts} streams cut while they were read");
     assert!(cuts > CLIENTS as usize * CUTS / 4, "only {cuts} streams were cut while they were read");
@@ -67,6 +80,22 @@ fn nobody_misses_repeats_or_reorders_anything() {
     for (client, history) in histories {
         check(&published, &history)
             .unwrap_or_else(|wrong| panic!("client {client}, PLAINWIRE_SEED={seed}: {wrong}"));
+    }
+}
+
+/// The next client that has everything; `None` after the last one. One that never will ends the process: nothing else
+/// would end its thread.
+fn next_history<T>(ended: &mpsc::Receiver<T>, stands: &[Mutex<String>], count: usize) -> Option<T> {
+    match ended.recv_timeout(PATIENCE) {
+        Ok(history) => Some(history),
+        Err(mpsc::RecvTimeoutError::Disconnected) => None,
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            eprintln!("only {count} of {CLIENTS} clients have everything; where they all stood last:");
+            for stand in stands {
+                eprintln!("  {}", stand.lock().expect("no panic"));
+            }
+            std::process::exit(1);
+        }
     }
 }
 
@@ -88,7 +117,13 @@ fn publish(server: &Server, publisher: u64, count: u64, seed: u64) -> Vec<((Stri
 }
 
 /// Follows all channels until there were `total` messages, over connections that are cut.
-fn follow(address: SocketAddr, mut random: Rng, total: u64, cut: &AtomicUsize) -> Vec<Seen> {
+fn follow(
+    address: SocketAddr,
+    mut random: Rng,
+    total: u64,
+    cut: &AtomicUsize,
+    stand: &Mutex<String>,
+) -> Vec<Seen> {
     let mut history = Vec::new();
     let mut cursors = CHANNELS.map(|_| "0".to_owned());
     let mut cuts = 0;
@@ -109,18 +144,16 @@ fn follow(address: SocketAddr, mut random: Rng, total: u64, cut: &AtomicUsize) -
                 break;
             };
             assert!(!event.is("@reset"), "nothing was lost: {event:?}");
-            let Some(channel) = event.channel else {
-                // A heartbeat: says where this client stands, should the test never end.
-                println!(
-                    "{transport:?} is quiet after {} of {total} messages, at {cursors:?}",
-                    history.len()
-                );
-                continue;
-            };
+            // A heartbeat has none.
+            let Some(channel) = event.channel else { continue };
             let at = CHANNELS.iter().position(|name| *name == channel).expect("a channel of ours");
             cursors[at].clone_from(&event.position);
             if let Some(payload) = event.data["payload"].as_u64() {
                 history.push(Seen { channel, offset: offset(&cursors[at]), payload });
+                if history.len() % 1000 == 0 || total - history.len() as u64 <= 1000 {
+                    *stand.lock().expect("no panic") =
+                        format!("{transport:?}, {} of {total}, {cursors:?}", history.len());
+                }
             }
         }
     }
