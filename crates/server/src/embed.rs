@@ -19,7 +19,7 @@ use crate::config::{Config, Engine};
 use crate::http::Service;
 use crate::listen;
 use crate::node::{Mode, Node};
-use crate::operation::{KeyedRequest, Submitted, Verb, WriteRequest, parse_since, submit};
+use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_since, submit};
 
 /// A running Plainwire. Clones share it.
 ///
@@ -226,10 +226,7 @@ impl Plainwire {
         let key = options.idempotency_key.as_deref().map(KeyedRequest::parse).transpose()?;
         let channel = self.node.channels().open(&target.channel).await?;
         let request = WriteRequest { verb, body, if_match: options.if_match, key };
-        let written = match submit(self.node.channels(), channel, request).await? {
-            Submitted::Done(written) => written,
-            Submitted::Begun(begun) => begun.finish().await?,
-        };
+        let written = submit(self.node.channels(), channel, request).await?.finish().await?;
         Ok(Applied { position: written.position, state: written.state, replayed: written.replayed })
     }
 
@@ -259,8 +256,7 @@ impl Plainwire {
             }
         };
         let channel = self.node.channels().open(&name).await?;
-        let mut subscription = Subscription::new(self.node.channels().clone());
-        subscription.watch(channel, start);
+        let subscription = Subscription::of(self.node.channels(), vec![(channel, start)]);
         Ok(Watch { subscription, items: Vec::new().into_iter() })
     }
 

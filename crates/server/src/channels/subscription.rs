@@ -55,10 +55,19 @@ pub(crate) enum Found {
 
 impl Subscription {
     /// Reads nothing yet.
-    pub(crate) fn new(channels: Arc<Channels>) -> Subscription {
+    fn new(channels: Arc<Channels>) -> Subscription {
         let signal = Arc::new(Signal::default());
         let reader = channels.readers.lock().insert(signal.clone());
         Subscription { channels, signal, reader, watches: Vec::new(), reading: None, look: true, first: 0 }
+    }
+
+    /// Reads these channels, each from its place.
+    pub(crate) fn of(channels: &Arc<Channels>, watched: Vec<(OpenChannel, Start)>) -> Subscription {
+        let mut subscription = Subscription::new(channels.clone());
+        for (channel, start) in watched {
+            subscription.watch(channel, start);
+        }
+        subscription
     }
 
     /// Also reads `channel`, from `start`. A channel that is read already starts over there.

@@ -7,6 +7,7 @@ use http::header::ACCEPT;
 use plainwire_protocol::{ChannelName, Problem, Target};
 
 use crate::config::Config;
+use crate::operation::DEFAULT_LIMIT;
 
 /// A request's query, decoded.
 #[derive(Debug, Default)]
@@ -136,9 +137,6 @@ impl Query {
         }
     }
 }
-
-/// Messages on a page that asks for no number.
-const DEFAULT_LIMIT: usize = 100;
 
 /// A channel as a parameter or a WebSocket request names it: its path, or its name.
 pub(crate) fn channel_name(text: &str) -> Result<ChannelName, Problem> {

@@ -85,10 +85,7 @@ fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Live) -> Response<Bo
         (_, false) => (Framing::Ndjson, ndjson::MEDIA_TYPE),
         (_, true) => (Framing::NdjsonMany(resume), ndjson::MEDIA_TYPE),
     };
-    let mut subscription = Subscription::new(node.channels().clone());
-    for (channel, start) in begin.channels {
-        subscription.watch(channel, start);
-    }
+    let subscription = Subscription::of(node.channels(), begin.channels);
     let mut response = Response::new(Body::stream(Outbound::new(subscription, framing, node.config())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));

@@ -26,10 +26,7 @@ pub(super) fn upgrade(
         Ok(accepted) => accepted,
         Err(refusal) => return Ok(refused(refusal, request.version())),
     };
-    let mut subscription = Subscription::new(node.channels().clone());
-    for (channel, start) in begin.channels {
-        subscription.watch(channel, start);
-    }
+    let subscription = Subscription::of(node.channels(), begin.channels);
     let upgrade = hyper::upgrade::on(&mut request);
     let (session, deflate) = (node.clone(), accepted.deflate);
     node.spawn(async move {

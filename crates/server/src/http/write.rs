@@ -13,7 +13,7 @@ use super::body::Body;
 use super::query::Query;
 use super::reply;
 use crate::node::Node;
-use crate::operation::{KeyedRequest, Submitted, Verb, WriteRequest, parse_if_match, submit};
+use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_if_match, submit};
 
 /// A body that takes longer than this to arrive is given up: a megabyte over a bad mobile line takes less.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,10 +42,7 @@ where
     let channel = node.channels().open(name).await?;
     let body = read_body(body, &parts.headers, node.config().server.max_body).await?;
     let request = WriteRequest { verb, body, if_match, key };
-    let written = match submit(node.channels(), channel, request).await? {
-        Submitted::Done(written) => written,
-        Submitted::Begun(begun) => begun.finish().await?,
-    };
+    let written = submit(node.channels(), channel, request).await?.finish().await?;
     Ok(reply::written(name, &written))
 }
 

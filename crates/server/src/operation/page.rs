@@ -9,6 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::channels::{Channels, Found, OpenChannel, Subscription, store_problem};
 
+/// Messages on a page that asks for no number.
+pub(crate) const DEFAULT_LIMIT: usize = 100;
 /// Bytes of messages after which a page ends, whatever its limit.
 const MAX_PAGE_BYTES: usize = 4 << 20;
 
@@ -85,10 +87,7 @@ struct Reader {
 
 impl Reader {
     fn new(channels: &Arc<Channels>, request: PageRequest) -> Reader {
-        let mut subscription = Subscription::new(channels.clone());
-        for (channel, start) in request.channels {
-            subscription.watch(channel, start);
-        }
+        let subscription = Subscription::of(channels, request.channels);
         Reader { subscription, live: 0, bytes: 0, items: Vec::new() }
     }
 

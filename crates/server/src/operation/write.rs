@@ -69,6 +69,16 @@ pub(crate) enum Submitted {
     Begun(Box<Begun>),
 }
 
+impl Submitted {
+    /// Waits for the answer.
+    pub(crate) async fn finish(self) -> Result<Written, Problem> {
+        match self {
+            Submitted::Done(written) => Ok(written),
+            Submitted::Begun(begun) => begun.finish().await,
+        }
+    }
+}
+
 /// A write under way.
 pub(crate) struct Begun {
     channels: Arc<Channels>,

@@ -14,12 +14,9 @@ use crate::channels::OpenChannel;
 use crate::http::channel_name;
 use crate::node::Node;
 use crate::operation::{
-    KeyedRequest, Page, PageRequest, Submitted, Verb, WriteRequest, Written, page, parse_if_match,
-    parse_since, start_of, submit,
+    DEFAULT_LIMIT, KeyedRequest, Page, PageRequest, Submitted, Verb, WriteRequest, Written, page,
+    parse_if_match, parse_since, start_of, submit,
 };
-
-/// Messages of a `get` that asks for no number.
-const DEFAULT_LIMIT: u64 = 100;
 
 /// A request that has its place among the others of its connection.
 pub(super) enum Begun {
@@ -91,7 +88,7 @@ fn get(node: &Arc<Node>, id: &Id, fields: &Fields<'_>, channel: OpenChannel, sta
         return Begun::Replied(Reply { cursor, body: Some(state), ..Reply::new(id.clone(), 200) });
     }
     let most = node.config().server.page_limit as u64;
-    let limit = fields.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, most);
+    let limit = fields.limit.unwrap_or(DEFAULT_LIMIT as u64).clamp(1, most);
     let channels = vec![(channel, start.unwrap_or(Start::Last(limit)))];
     let (node, id) = (node.clone(), id.clone());
     let read = async move {
