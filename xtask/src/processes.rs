@@ -3,8 +3,9 @@
 //! Each step gets a mark in its environment, and whatever it starts inherits the mark. That finds a process
 //! whose parent has ended, which no parent id would, and never one that somebody else started.
 
+use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +20,11 @@ const LOOK: Duration = Duration::from_millis(50);
 static STEPS: AtomicU32 = AtomicU32::new(0);
 
 /// The processes of one step. Dropping it kills those that are left.
-pub(crate) struct Brood(String);
+pub(crate) struct Brood {
+    mark: String,
+    /// The processes that were there before it: none of them is the step's.
+    before: HashSet<u32>,
+}
 
 /// A process by its id and its name.
 pub(crate) struct Process {
@@ -31,25 +36,26 @@ impl Brood {
     /// An empty one, with a mark that no other has.
     pub(crate) fn new() -> Brood {
         let number = STEPS.fetch_add(1, Ordering::Relaxed);
-        Brood(format!("{}-{number}", std::process::id()))
+        let before = processes().map(|(id, _)| id).collect();
+        Brood { mark: format!("{}-{number}", std::process::id()), before }
     }
 
     /// Makes what `command` will start belong to this brood.
     pub(crate) fn mark(&self, command: &mut Command) {
-        command.env(VARIABLE, &self.0);
+        command.env(VARIABLE, &self.mark);
     }
 
     /// Waits until every process has ended, and kills by their ids those that do not. Returns those.
     pub(crate) fn settle(&self) -> Vec<Process> {
         let since = Instant::now();
         loop {
-            let living = self.living();
-            if living.is_empty() {
-                return living;
+            let seen = self.look();
+            if seen.living.is_empty() && !seen.unsure {
+                return seen.living;
             }
             if since.elapsed() >= GRACE {
-                kill(&living);
-                return living;
+                kill(&seen.living);
+                return seen.living;
             }
             std::thread::sleep(LOOK);
         }
@@ -59,30 +65,55 @@ impl Brood {
     pub(crate) fn kill(&self) {
         // A process may have started another while this looked: look again until there is none.
         for _ in 0..10 {
-            let living = self.living();
-            if living.is_empty() {
+            let seen = self.look();
+            if seen.living.is_empty() && !seen.unsure {
                 return;
             }
-            kill(&living);
+            kill(&seen.living);
             std::thread::sleep(LOOK);
         }
     }
 
-    /// The processes that carry the mark. Empty where there is no `/proc`.
-    fn living(&self) -> Vec<Process> {
-        let wanted = format!("{VARIABLE}={}", self.0);
-        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        entries
-            .flatten()
-            .filter_map(|entry| {
-                let id = entry.file_name().to_str()?.parse().ok()?;
-                // A process that has ended and waits for its parent to take note has an empty environment.
-                let environment = fs::read(entry.path().join("environ")).ok()?;
-                let marked = environment.split(|&byte| byte == 0).any(|one| one == wanted.as_bytes());
-                marked.then(|| Process { id, name: name(&entry.path()) })
-            })
-            .collect()
+    /// Looks at every process once. Sees none where there is no `/proc`.
+    fn look(&self) -> Seen {
+        let wanted = format!("{VARIABLE}={}", self.mark);
+        let mut seen = Seen { living: Vec::new(), unsure: false };
+        for (id, path) in processes() {
+            let Ok(environment) = fs::read(path.join("environ")) else { continue };
+            if environment.split(|&byte| byte == 0).any(|one| one == wanted.as_bytes()) {
+                seen.living.push(Process { id, name: name(&path) });
+            } else if environment.is_empty() && !self.before.contains(&id) && runs_a_program(&path) {
+                seen.unsure = true;
+            }
+        }
+        seen
     }
+}
+
+/// What one look at the processes found.
+struct Seen {
+    /// Those that carry the mark.
+    living: Vec<Process>,
+    /// There is a new process without an environment, as every process is for a moment of `execve`: it may be one more.
+    unsure: bool,
+}
+
+/// The ids and folders of all processes.
+fn processes() -> impl Iterator<Item = (u32, PathBuf)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+}
+
+/// Whether a process is neither one that has ended nor a thread of the kernel.
+fn runs_a_program(proc: &Path) -> bool {
+    /// `PF_KTHREAD` of the kernel's `sched.h`.
+    const KERNEL_THREAD: u32 = 0x0020_0000;
+    let Ok(stat) = fs::read_to_string(proc.join("stat")) else { return false };
+    // proc_pid_stat(5): the name, in parentheses, may hold anything; after it come the state and, as seventh, the flags.
+    let Some((_, fields)) = stat.rsplit_once(") ") else { return false };
+    let fields: Vec<_> = fields.split(' ').collect();
+    let flags: u32 = fields.get(6).and_then(|flags| flags.parse().ok()).unwrap_or(0);
+    !matches!(fields.first(), Some(&("Z" | "X"))) && flags & KERNEL_THREAD == 0
 }
 
 impl Drop for Brood {
@@ -113,17 +144,17 @@ mod tests {
         brood.mark(&mut shell);
         assert!(shell.status().unwrap().success());
 
-        let left = brood.living();
-        assert_eq!(left.iter().map(|process| process.name.as_str()).collect::<Vec<_>>(), ["sleep"]);
+        let left = std::iter::repeat_with(|| brood.look()).find(|seen| !seen.unsure).unwrap().living;
+        assert_eq!(left.len(), 1, "one process sleeps");
         brood.kill();
-        assert!(brood.living().is_empty());
+        assert!(brood.look().living.is_empty());
     }
 
     #[test]
     fn an_unmarked_process_is_left_alone() {
         let mut other = Command::new("sleep").arg("600").spawn().unwrap();
         let brood = Brood::new();
-        assert!(brood.living().is_empty());
+        assert!(brood.look().living.is_empty());
         brood.kill();
         assert!(other.try_wait().unwrap().is_none(), "it was killed");
         other.kill().unwrap();
