@@ -1,11 +1,12 @@
 //! The direction between crates: `protocol ← hub ← server`, `protocol ← log ← server`.
 
 /// Each package of the workspace and those of the workspace that it may depend on, for its tests too.
-const DIRECTIONS: [(&str, &[&str]); 5] = [
+const DIRECTIONS: [(&str, &[&str]); 6] = [
     ("plainwire-protocol", &[]),
     ("plainwire-hub", &["plainwire-protocol"]),
     ("plainwire-log", &["plainwire-protocol"]),
     ("plainwire", &["plainwire-protocol", "plainwire-hub", "plainwire-log"]),
+    ("plainwire-bench", &[]),
     ("xtask", &[]),
 ];
 
