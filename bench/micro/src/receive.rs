@@ -12,7 +12,7 @@ use crate::samples::{SMALL, position};
 /// A request over WebSocket, of 100 bytes.
 const REQUEST: &str = concat!(
     r#"{"id":1042,"post":"/counter:increment","body":{"value":5},"#,
-    r#""key":"0d5ab6f8-6d17-4ab6-b9d6-b2f1e4d7"}"#
+    r#""key":"0d5ab6f8-6d17-4ab6-b9d6-b2f1e4d7c"}"#
 );
 const _: () = assert!(REQUEST.len() == 100);
 

@@ -7,7 +7,7 @@ use plainwire_protocol::{ChannelName, Epoch, EventName, Json, Message, Millis, O
 /// The payload of a small message, of 128 bytes.
 pub(crate) const SMALL: &str = concat!(
     r#"{"text":"Has anyone seen the second draft of the release notes? I left two comments.","#,
-    r#""room":"general","n":1042,"to":["ann.b"]}"#
+    r#""room":"general","n":1042,"to":["ann.be"]}"#
 );
 const _: () = assert!(SMALL.len() == 128);
 

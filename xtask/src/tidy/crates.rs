@@ -1,12 +1,13 @@
 //! The direction between crates: `protocol ← hub ← server`, `protocol ← log ← server`.
 
 /// Each package of the workspace and those of the workspace that it may depend on, for its tests too.
-const DIRECTIONS: [(&str, &[&str]); 6] = [
+const DIRECTIONS: [(&str, &[&str]); 7] = [
     ("plainwire-protocol", &[]),
     ("plainwire-hub", &["plainwire-protocol"]),
     ("plainwire-log", &["plainwire-protocol"]),
     ("plainwire", &["plainwire-protocol", "plainwire-hub", "plainwire-log"]),
     ("plainwire-bench", &[]),
+    ("plainwire-micro", &["plainwire-protocol", "plainwire-hub"]),
     ("xtask", &[]),
 ];
 
