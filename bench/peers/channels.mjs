@@ -1,7 +1,7 @@
 // What both Node.js servers share: who listens to which channel, and how a message is published.
 //
-// `POST /publish/NAME`: the body is one message, or with `?lines` each of its lines is one. 204 once all of them were handed to every
-// subscriber's socket. The server says on its first line of output where it listens.
+// `POST /publish/NAME`: the body is one message. 204 once it was handed to every subscriber's socket. The server listens on the port of
+// the loopback interface that its one argument names.
 
 import { createServer } from 'node:http';
 
@@ -30,26 +30,20 @@ export class Channels {
   }
 }
 
-/** An HTTP server whose `POST /publish/NAME` calls `publish(name, body)` for each message; `other` answers everything else. */
+/** An HTTP server whose `POST /publish/NAME` calls `publish(name, message)`; `other` answers everything else. */
 export function serve(publish, other) {
   const server = createServer(async (request, response) => {
-    const { pathname, searchParams } = new URL(request.url, 'http://localhost');
-    if (request.method !== 'POST' || !pathname.startsWith('/publish/')) return other(request, response, pathname);
-    const name = pathname.slice('/publish/'.length);
+    if (request.method !== 'POST' || !request.url.startsWith('/publish/')) return other(request, response);
     const parts = [];
     for await (const part of request) parts.push(part);
-    const body = Buffer.concat(parts).toString();
-    const messages = searchParams.has('lines') ? body.split('\n').filter(Boolean) : [body];
-    for (const message of messages) publish(name, message);
+    publish(request.url.slice('/publish/'.length), Buffer.concat(parts).toString());
     response.writeHead(204).end();
   });
   server.keepAliveTimeout = KEEP_ALIVE_MS;
   return server;
 }
 
-/** Listens on a free port of the loopback interface, and says on which. */
+/** Listens on the port that the first argument names. */
 export function listen(server) {
-  server.listen({ host: '127.0.0.1', port: 0, backlog: BACKLOG }, () => {
-    console.log(`listening on http://127.0.0.1:${server.address().port}`);
-  });
+  server.listen({ host: '127.0.0.1', port: Number(process.argv[2]), backlog: BACKLOG });
 }

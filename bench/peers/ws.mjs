@@ -16,10 +16,10 @@ function publish(name, message) {
   for (const response of streams.of(name)) response.write(event);
 }
 
-function stream(request, response, pathname) {
-  if (!pathname.startsWith('/sse/')) return response.writeHead(404).end();
+function stream(request, response) {
+  if (!request.url.startsWith('/sse/')) return response.writeHead(404).end();
   response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-cache' });
-  const leave = streams.join(pathname.slice('/sse/'.length), response);
+  const leave = streams.join(request.url.slice('/sse/'.length), response);
   response.on('close', leave);
   response.flushHeaders();
 }

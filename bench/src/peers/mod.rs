@@ -1,8 +1,24 @@
-//! The servers that a user would pick instead.
+//! What a user would pick instead of Plainwire, each installed, started and spoken to as its own documentation says.
+
+pub(crate) mod axum;
+mod centrifugo;
+mod install;
+mod mercure;
+mod nchan;
+mod node;
+#[cfg(test)]
+mod smoke;
 
 use crate::model::Server;
 
-/// Every server to compare with, in the order of the table.
+/// All of them, in the order of the report.
 pub(crate) fn all() -> Vec<Box<dyn Server>> {
-    Vec::new()
+    vec![
+        Box::new(nchan::Nchan::default()),
+        Box::new(node::Ws::default()),
+        Box::new(node::SocketIo::default()),
+        Box::new(centrifugo::Centrifugo::default()),
+        Box::new(mercure::Mercure::default()),
+        Box::new(axum::Axum),
+    ]
 }
