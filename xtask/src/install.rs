@@ -28,6 +28,7 @@ pub(crate) fn everything() -> Result<(), String> {
     npm_packages()?;
     python()?;
     cargo_deny()?;
+    valgrind()?;
     Ok(())
 }
 
@@ -54,6 +55,14 @@ pub(crate) fn chromium() -> Result<PathBuf, String> {
 /// curl.
 pub(crate) fn curl() -> Result<(), String> {
     if on_path("curl").is_some() { Ok(()) } else { debian(&["curl", "ca-certificates"]) }
+}
+
+/// Valgrind, which counts instructions.
+pub(crate) fn valgrind() -> Result<PathBuf, String> {
+    if on_path("valgrind").is_none() {
+        debian(&["valgrind"])?;
+    }
+    on_path("valgrind").ok_or_else(|| "valgrind was installed but is not on the PATH".into())
 }
 
 /// Node.js with its npm.

@@ -2,6 +2,7 @@
 
 mod command;
 mod install;
+mod instructions;
 mod processes;
 mod soak;
 mod steps;
@@ -34,6 +35,7 @@ Examples:
     cargo xtask test rust -- -p plainwire-protocol cursor
     cargo xtask test node -- curl.test.mjs
     cargo xtask test browser
+    cargo xtask test instructions -- --update
 ";
 
 fn main() -> ExitCode {

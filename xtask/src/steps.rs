@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::{output, run};
 use crate::install;
+use crate::instructions;
 use crate::tidy;
 use crate::toolchain::cargo;
 use crate::workspace::{root, target};
@@ -26,7 +27,7 @@ struct Step {
 }
 
 /// In the order in which they run: what fails fast is first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "fmt", about: "the formatting of every Rust file", needs: &[], run: fmt },
     Step {
         name: "tidy",
@@ -44,6 +45,12 @@ const STEPS: [Step; 11] = [
     Step { name: "doc", about: "the documentation builds, and its links resolve", needs: &[], run: doc },
     Step { name: "rust", about: "the tests of every crate", needs: &[], run: rust },
     Step { name: "build", about: "the release binary", needs: &[], run: build },
+    Step {
+        name: "instructions",
+        about: "the hot path takes no more instructions than are on record",
+        needs: &[],
+        run: count_instructions,
+    },
     Step {
         name: "node",
         about: "curl and Node.js clients against the release binary",
@@ -67,7 +74,7 @@ const GROUPS: [(&str, &[&str]); 1] = [("clients", &["node", "python", "browser"]
 pub(crate) fn describe() -> String {
     let steps = STEPS.iter().map(|step| (step.name, step.about.to_owned()));
     let groups = GROUPS.iter().map(|(name, steps)| (*name, steps.join(", ")));
-    steps.chain(groups).map(|(name, about)| format!("    {name:<10}{about}\n")).collect()
+    steps.chain(groups).map(|(name, about)| format!("    {name:<14}{about}\n")).collect()
 }
 
 /// The steps of those names and what they need, or all of them if there is no name. `arguments` are for the one step
@@ -138,7 +145,7 @@ fn summarise(outcomes: &[Outcome]) -> bool {
     println!();
     for Outcome { name, took, failure } in outcomes {
         let verdict = if failure.is_none() { "ok" } else { "FAILED" };
-        println!("{verdict:<8}{name:<10}{:>7.1} s", took.as_secs_f64());
+        println!("{verdict:<8}{name:<14}{:>7.1} s", took.as_secs_f64());
     }
     let failures = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
     let total: Duration = outcomes.iter().map(|outcome| outcome.took).sum();
@@ -193,6 +200,13 @@ fn build(arguments: &[&str]) -> Result<(), String> {
     )
 }
 
+fn count_instructions(arguments: &[&str]) -> Result<(), String> {
+    // Together with the product, whose dependencies and features it then shares: it is the same code that is counted.
+    let packages = ["--package", "plainwire", "--package", "plainwire-micro"];
+    run(cargo(&["build", "--locked", "--release", "--bins"]).args(packages), COMPILING)?;
+    instructions::check(&binary("plainwire-micro"), arguments)
+}
+
 fn node(arguments: &[&str]) -> Result<(), String> {
     install::curl()?;
     let node = install::npm_packages()?;
@@ -224,11 +238,11 @@ fn python(arguments: &[&str]) -> Result<(), String> {
 
 /// What every suite of clients gets to know.
 fn client_environment(command: &mut Command) {
-    command.env("PLAINWIRE", binary()).env("PLAINWIRE_SCREENSHOTS", target().join("screenshots"));
+    command.env("PLAINWIRE", binary("plainwire")).env("PLAINWIRE_SCREENSHOTS", target().join("screenshots"));
 }
 
-fn binary() -> PathBuf {
-    target().join("release").join(format!("plainwire{}", std::env::consts::EXE_SUFFIX))
+fn binary(name: &str) -> PathBuf {
+    target().join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 fn deny(_: &[&str]) -> Result<(), String> {

@@ -27,7 +27,7 @@ pub(crate) fn deflated() -> Work {
 
 /// A new entry each time, as an entry keeps what it encoded.
 fn encode(wire: Wire, data: &str, begin: &[u8]) -> Work {
-    let message = message(1, data);
+    let message = message(0, 1, data);
     assert!(Entry::new(message.clone()).encoded(wire).starts_with(begin), "not framed as {wire:?}");
     Box::new(move || {
         let entry = Entry::new(black_box(&message).clone());

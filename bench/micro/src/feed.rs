@@ -16,19 +16,20 @@ const MANY: u64 = 32;
 /// What a connection of the server asks for at once.
 const BATCH: Budget = Budget { items: 256, bytes: 256 << 10 };
 
+/// The messages come from two epochs in turn, as a tail takes each only once; an epoch ends after so many.
+const EPOCH: u64 = 256;
+
 pub(crate) fn push() -> Work {
     let limits = TailLimits { max_count: KEPT as usize, ..TailLimits::default() };
-    let mut tail = Tail::new(position(0), position(0).offset, limits);
-    // Two runs of messages, each of which the tail takes after the other, so that none need be made meanwhile.
-    let run: Vec<Arc<Message>> = (1..=2 * KEPT).map(|number| message(number, SMALL)).collect();
+    let mut tail = Tail::new(position(0, 0), position(0, 0).offset, limits);
+    let epoch = |generation| (1..=EPOCH).map(move |number| message(generation, number, SMALL));
+    let run: Vec<Arc<Message>> = epoch(0).chain(epoch(1)).collect();
     let mut next = 0;
     Box::new(move || {
-        if next == run.len() {
-            tail = Tail::new(position(0), position(0).offset, limits);
-            next = 0;
-        }
-        tail.push(black_box(&run[next]).clone(), Offset::ZERO);
-        next += 1;
+        let message = &run[next];
+        tail.push(black_box(message).clone(), Offset::ZERO);
+        assert_eq!(black_box(&tail).position(), message.position, "taken");
+        next = (next + 1) % run.len();
     })
 }
 
@@ -43,7 +44,7 @@ pub(crate) fn many() -> Work {
 /// A step of a reader that is so many messages behind. It is a new reader each time, as it would then have them.
 fn behind(messages: u64) -> Work {
     let (tail, channel) = (tail(), channel());
-    let start = Start::After(position(KEPT - messages));
+    let start = Start::After(position(0, KEPT - messages));
     let mut out = Vec::with_capacity(BATCH.items);
     let mut work = move || {
         let mut feed = Feed::new(channel.clone(), black_box(start));
@@ -60,7 +61,7 @@ fn behind(messages: u64) -> Work {
 
 pub(crate) fn idle() -> Work {
     let tail = tail();
-    let mut feed = Feed::new(channel(), Start::After(position(KEPT)));
+    let mut feed = Feed::new(channel(), Start::After(position(0, KEPT)));
     let mut out = Vec::new();
     // The first step says `@live`.
     assert_eq!(feed.step(View { tail: &tail, state: None }, BATCH, &mut out), Step::More);
@@ -72,9 +73,9 @@ pub(crate) fn idle() -> Work {
 }
 
 fn tail() -> Tail {
-    let mut tail = Tail::new(position(0), position(0).offset, TailLimits::default());
+    let mut tail = Tail::new(position(0, 0), position(0, 0).offset, TailLimits::default());
     for number in 1..=KEPT {
-        tail.push(message(number, SMALL), Offset::ZERO);
+        tail.push(message(0, number, SMALL), Offset::ZERO);
     }
     tail
 }

@@ -40,7 +40,7 @@ pub(crate) fn frame() -> Work {
 }
 
 pub(crate) fn cursor() -> Work {
-    let text = position(0).to_string();
+    let text = position(0, 0).to_string();
     Box::new(move || {
         black_box(Cursor::parse(black_box(&text))).expect("a cursor");
     })

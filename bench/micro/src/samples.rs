@@ -25,16 +25,16 @@ pub(crate) fn channel() -> ChannelName {
     ChannelName::parse("chat/general").expect("a channel name")
 }
 
-/// A position in the channel, with as many digits as one has after some weeks.
-pub(crate) fn position(number: u64) -> Position {
-    Position::new(Epoch::derive(1, 0, &channel()), Offset::new(1_000_000 + number))
+/// A position in the channel's epoch of that generation, with as many digits as one has after some weeks.
+pub(crate) fn position(generation: u64, number: u64) -> Position {
+    Position::new(Epoch::derive(1, generation, &channel()), Offset::new(1_000_000 + number))
 }
 
 /// The message at that position.
-pub(crate) fn message(number: u64, data: &str) -> Arc<Message> {
+pub(crate) fn message(generation: u64, number: u64, data: &str) -> Arc<Message> {
     Arc::new(Message {
         channel: channel(),
-        position: position(number),
+        position: position(generation, number),
         event: Some(EventName::parse("said").expect("an event name")),
         data: Json::parse(data.as_bytes()).expect("JSON"),
         at: Millis(1_763_711_000_000),
