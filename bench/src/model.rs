@@ -166,7 +166,7 @@ pub(crate) struct Carry {
 pub(crate) enum Target {
     /// A header of this name.
     Header(String),
-    /// A query parameter of this name, appended to the target. The value is taken as it is.
+    /// A query parameter of this name, in place of the one that the first target may have. The value is taken as it is.
     Query(String),
 }
 

@@ -1,0 +1,1 @@
+//! Every transport through real sockets: nothing is lost.
