@@ -1,10 +1,156 @@
-//! Renders the results as a Markdown table and plots.
+//! The report: from the results to a page of Markdown and its plots.
 
+mod charts;
+mod figures;
+mod goals;
+mod plots;
+mod svg;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod transports;
+
+use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 
-use crate::model::Results;
+use figures::{Figures, day, label, shown};
+use plots::Plot;
 
-/// Writes the report of `results` into the directory `out`.
-pub(crate) fn write(_results: &Results, _out: &Path) -> Result<(), String> {
+use crate::model::{PAYLOAD_BYTES, Results};
+
+/// Writes `README.md` and the plots of `results` into the directory `out`.
+pub(crate) fn write(results: &Results, out: &Path) -> Result<(), String> {
+    let plots = plots::all(Figures(results));
+    let page = page(results, &plots);
+    let files = plots.iter().map(|plot| (plot.file, &plot.svg)).chain([("README.md", &page)]);
+    fs::create_dir_all(out).map_err(|error| format!("{}: {error}", out.display()))?;
+    for (name, text) in files {
+        let path = out.join(name);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     Ok(())
+}
+
+fn page(results: &Results, plots: &[Plot]) -> String {
+    let figures = Figures(results);
+    let mut text = String::from("# Benchmarks\n\n");
+    text += &circumstances(results);
+    let _ = write!(text, "\n## Goals\n\n{}", goal_table(figures));
+    let _ = write!(text, "\n## Ahead and behind\n\n{}", tables::losses(figures));
+    let _ = write!(text, "\n## Lost, repeated, out of order\n\n{}", wrong_table(figures));
+    if !plots.is_empty() {
+        text += "\n## Plots\n\nServer on one core, clients on the other.\n";
+        for plot in plots {
+            let _ = write!(text, "\n![{}]({})\n", plot.caption, plot.file);
+        }
+    }
+    if let Some(section) = transports::section(figures) {
+        let _ = write!(text, "\n## What a client costs on each transport\n\n{CLAIM}\n\n{section}");
+    }
+    let _ = write!(text, "\n## All figures\n\n{LEGEND}\n\n{}", tables::scenarios(figures));
+    let _ = writeln!(text, "## How it is measured\n\n{}", method());
+    text
+}
+
+/// What the transport table is read beside.
+const CLAIM: &str = "It is said that forcing one-way traffic through WebSockets costs 30 to 40 % more memory. Plainwire, measured, server \
+                     on one core:";
+
+/// How to read the tables of all figures.
+const LEGEND: &str = "Medians, and behind them the smallest and the largest of the repeats. *× bare* is the ratio of the column before it to \
+                      the server that does nothing but `write`: over the same transport, or over SSE where it has no such.";
+
+fn circumstances(results: &Results) -> String {
+    let mut text = String::new();
+    if results.quick {
+        text += "> **A quick run**: sizes and repeats are cut down. It shows that everything works; its figures are not to be quoted.\n\n";
+    }
+    let machine = &results.machine;
+    let memory = machine.memory as f64 / f64::from(1 << 30);
+    let minutes = results.seconds as f64 / 60.0;
+    let rows = [
+        ("date", format!("{} (took {minutes:.0} minutes)", day(results.began))),
+        ("command", format!("`{}`", results.command)),
+        ("commit", results.commit.clone()),
+        ("repeats", results.repeats.to_string()),
+        ("processor", format!("{}, {} cores", machine.processor, machine.cores)),
+        ("memory", format!("{memory:.1} GiB")),
+        ("kernel", machine.kernel.clone()),
+        ("file system of durable publishes", machine.file_system.clone()),
+    ];
+    text += "| | |\n| --- | --- |\n";
+    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
+        let _ = writeln!(text, "| {name} | {} |", tables::cell(&value));
+    }
+    text += "\nAbsolute figures depend on the machine: compare within one run.\n\n| server | version |\n| --- | --- |\n";
+    for server in &results.servers {
+        let said = match (&server.version, &server.left_out) {
+            (Some(version), _) => version.clone(),
+            (None, Some(reason)) => format!("left out: {reason}"),
+            (None, None) => "left out".into(),
+        };
+        let _ = writeln!(text, "| {} | {} |", label(&server.name, None), tables::cell(&said));
+    }
+    text
+}
+
+fn goal_table(figures: Figures<'_>) -> String {
+    let goals = goals::all(figures);
+    let reached = |wanted| {
+        goals
+            .iter()
+            .filter(|goal| goal.outcome.as_ref().is_some_and(|outcome| outcome.reached == wanted))
+            .count()
+    };
+    let unmeasured = goals.iter().filter(|goal| goal.outcome.is_none()).count();
+    let mut text =
+        format!("{} reached, {} not reached, {unmeasured} not measured.\n\n", reached(true), reached(false));
+    text += "| measure | goal | measured | |\n| --- | --- | ---: | --- |\n";
+    for goal in goals {
+        let (figure, verdict) = match goal.outcome {
+            Some(outcome) if outcome.reached => (outcome.figure, "reached"),
+            Some(outcome) => (outcome.figure, "**not reached**"),
+            None => ("–".into(), "not measured"),
+        };
+        let _ = writeln!(text, "| {} | {} | {figure} | {verdict} |", goal.measure, goal.limit);
+    }
+    text
+}
+
+fn wrong_table(figures: Figures<'_>) -> String {
+    let mut text = String::from(
+        "Summed over all scenarios and repeats. Every subscriber checks that the messages of its channel come one after the other.\n\n\
+         | server | lost | repeated | out of order |\n| --- | ---: | ---: | ---: |\n",
+    );
+    for server in &figures.0.servers {
+        if let Some(counts) = goals::wrong(figures, &server.name) {
+            let [lost, repeated, disordered] = counts.map(shown);
+            let _ = writeln!(text, "| {} | {lost} | {repeated} | {disordered} |", label(&server.name, None));
+        }
+    }
+    text
+}
+
+/// How each figure comes about.
+fn method() -> String {
+    format!(
+        "- **Payload**: {PAYLOAD_BYTES} bytes of JSON, with the number of the message and the time of sending. Everything runs over loopback, \
+         without TLS.\n\
+         - **Servers**: each started anew for each repeat of a scenario, with messages in memory, and with as many workers as it has cores. \
+         *bare write* has the sockets in a list and calls `write` for each with bytes made beforehand; with messages piled up it \
+         writes them at once: the least that a server on sockets can do. Node.js and Socket.IO have one thread in either placement. \
+         Nchan's NDJSON is its raw stream, Centrifugo's its one-way HTTP stream.\n\
+         - **CPU per delivery**: user and system time of the server's processes over the scenario, divided by the messages that reached \
+         a subscriber. Receiving the published message is part of it.\n\
+         - **Own memory per idle connection**: growth of the anonymous memory of the server's processes from no subscription to all, divided by \
+         their number; nothing is sent meanwhile. The kernel's is the growth of what the system counts for sockets and slabs, both ends of \
+         the connection.\n\
+         - **From publish to receipt**: from before the publisher writes its request to when a subscriber has read the message, \
+         both by the same clock. All subscribers' times of a repeat together give its percentiles.\n\
+         - **Durable publishes**: HTTP requests that were acknowledged after a sync, beside appends of the same size to a file on the same \
+         disk with a sync each.\n\
+         - Configurations of the other servers are in [bench/peers](../../bench/peers), how they are started in \
+         [bench/src/peers](../../bench/src/peers). The figures behind this page are in `results.json`."
+    )
 }
