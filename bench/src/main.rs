@@ -13,6 +13,7 @@ mod scenario;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +30,12 @@ struct Arguments {
 enum Task {
     /// Measures everything, and writes the report.
     Run(run::Options),
+    /// Writes the report once more, from results.json.
+    Report {
+        /// Where results.json is.
+        #[arg(default_value = "docs/benchmarks")]
+        directory: PathBuf,
+    },
     /// The load generator: takes orders as lines of JSON, and answers each with one.
     #[command(hide = true)]
     Load,
@@ -45,6 +52,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Run(options) => run::run(&options),
+        Task::Report { directory } => report::write_again(&directory),
         Task::Load => load::serve(io::stdin().lock(), io::stdout().lock()),
         Task::Bare { listen } => bare::serve(listen),
         Task::Axum(options) => peers::axum::run(&options),

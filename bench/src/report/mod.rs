@@ -32,6 +32,14 @@ pub(crate) fn write(results: &Results, out: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Writes the report once more, from the `results.json` in `directory`.
+pub(crate) fn write_again(directory: &Path) -> Result<(), String> {
+    let path = directory.join("results.json");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let results = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    write(&results, directory)
+}
+
 fn page(results: &Results, plots: &[Plot]) -> String {
     let figures = Figures(results);
     let mut text = String::from("# Benchmarks\n\n");
