@@ -9,6 +9,7 @@ use std::sync::Arc;
 use plainwire_protocol::{ChannelName, Control, ControlEvent, Json, Message, Offset, Position, ResetReason};
 
 use crate::entry::Entry;
+use crate::run::Run;
 use crate::tail::{Lookup, Tail};
 
 /// Where a feed begins.
@@ -136,6 +137,36 @@ impl Feed {
                 break;
             }
             self.give(Arc::new(Entry::new(message.clone())), out);
+        }
+    }
+
+    /// Where a reader stands that has been told that it caught up: it needs nothing but messages until something happens.
+    pub fn live_position(&self) -> Option<Position> {
+        self.position().filter(|_| self.live)
+    }
+
+    /// Notes that a part of a run was given, up to and with the message at `until`.
+    ///
+    /// Invariant I2: the run follows what was given before, and `until` is in it.
+    pub fn pass(&mut self, run: &Run, until: Position) {
+        assert!(
+            self.live && self.position() == Some(run.after()) && run.contains(until),
+            "I2: {until} of a run given after {:?}",
+            self.at
+        );
+        self.at = Place::After(until);
+    }
+
+    /// Notes that an item was given which this feed, as it stood before, gave already: the way back to a place in between.
+    pub(crate) fn again(&mut self, item: &Item) {
+        match item {
+            Item::Message(entry) => self.at = Place::After(entry.message().position),
+            Item::Control(control) => {
+                self.live |= control.event == ControlEvent::Live;
+                if let Some(position) = control.cursor {
+                    self.at = Place::After(position);
+                }
+            }
         }
     }
 

@@ -5,13 +5,17 @@
 
 mod entry;
 mod feed;
+mod feeds;
 pub mod machine;
+mod run;
 mod tail;
 #[cfg(test)]
 mod testing;
 mod writer;
 
-pub use entry::{DEFLATE_MIN_BYTES, Entry, SHARED_WINDOW_BITS, Wire, message_bytes, websocket_text};
+pub use entry::{DEFLATE_MIN_BYTES, Entry, SHARED_WINDOW_BITS, Wire, chunk, message_bytes, websocket_text};
 pub use feed::{Budget, Feed, Item, Start, Step, View};
+pub use feeds::{Feeds, Gap, Mark, PageRead};
+pub use run::{Run, Taken};
 pub use tail::{Lookup, Tail, TailLimits};
 pub use writer::{Link, Writer};

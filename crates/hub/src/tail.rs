@@ -24,7 +24,7 @@ impl Default for TailLimits {
 }
 
 /// The newest messages of one channel: a dense run of offsets that ends at [`Tail::position`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tail {
     limits: TailLimits,
     position: Position,
@@ -75,12 +75,28 @@ impl Tail {
             self.entries.clear();
             self.bytes = 0;
         }
-        let entry = Entry::new(message);
-        self.bytes += entry.bytes();
-        self.entries.push_back(Arc::new(entry));
-        self.position = position;
+        self.append(Arc::new(Entry::new(message)));
         self.trimmed = trimmed;
         self.shrink();
+    }
+
+    /// Becomes what `source` is, a tail of the same channel that went on: entries are shared, and only those that are new are
+    /// looked at.
+    pub fn follow(&mut self, source: &Tail) {
+        let follows =
+            source.position.epoch == self.position.epoch && source.position.offset >= self.position.offset;
+        match follows.then(|| source.after(self.position.offset)) {
+            Some(Lookup::Here(entries)) => entries.for_each(|entry| self.append(entry.clone())),
+            Some(Lookup::CaughtUp) => {}
+            Some(Lookup::Older) | None => return self.clone_from(source),
+        }
+        self.trim(source.trimmed);
+    }
+
+    fn append(&mut self, entry: Arc<Entry>) {
+        self.bytes += entry.bytes();
+        self.position = entry.message().position;
+        self.entries.push_back(entry);
     }
 
     /// The log has trimmed up to and with this offset.
@@ -177,6 +193,36 @@ mod tests {
         tail.push(message(1, 1), Offset::ZERO);
         assert_eq!(tail.position(), message(1, 1).position);
         assert_eq!(offsets(&tail, 0), Some(vec![1]));
+    }
+
+    #[test]
+    fn follows_another_tail() {
+        let mut source = tail(3, usize::MAX);
+        let mut follower = source.clone();
+        let mut both = |source: &Tail| {
+            follower.follow(source);
+            assert_eq!((follower.position(), follower.trimmed()), (source.position(), source.trimmed()));
+            [follower.position().offset.get().saturating_sub(4), follower.position().offset.get() - 1]
+                .map(|after| assert_eq!(offsets(&follower, after), offsets(source, after)));
+        };
+        source.push(message(0, 1), Offset::ZERO);
+        both(&source);
+        both(&source);
+        for offset in 2..=3 {
+            source.push(message(0, offset), Offset::ZERO);
+        }
+        both(&source);
+        source.trim(Offset::new(2));
+        both(&source);
+        // More than either keeps, a gap, and a new epoch.
+        for offset in 4..=20 {
+            source.push(message(0, offset), Offset::new(2));
+        }
+        both(&source);
+        source.push(message(0, 30), Offset::new(2));
+        both(&source);
+        source.push(message(1, 1), Offset::ZERO);
+        both(&source);
     }
 
     #[test]

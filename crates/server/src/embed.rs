@@ -177,8 +177,7 @@ impl Plainwire {
             let reason = format!("the conformance routes are only for loopback, not for {address}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
-        listen::serve(&self.node, listener).await;
-        Ok(())
+        listen::serve(&self.node, listener).await
     }
 
     /// Publishes a message.

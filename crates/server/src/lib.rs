@@ -14,6 +14,7 @@ mod listen;
 mod node;
 mod operation;
 mod stream;
+mod worker;
 mod ws;
 
 pub use config::Config;

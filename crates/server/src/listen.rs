@@ -1,21 +1,29 @@
-//! Sockets: accepts connections and finds out whether they speak HTTP/1.1 or HTTP/2.
+//! Sockets: accepts connections, finds out whether they speak HTTP/1.1 or HTTP/2, and has hyper read their requests.
 
 use std::convert::Infallible;
+use std::error::Error;
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
+use http::{Request, Response, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::http::Service;
+use crate::http::{Body, Live, Service, Takeable};
 use crate::node::Node;
+use crate::worker::{Counted, Inbox, Taken, Workers};
 
 /// What an HTTP/2 connection with prior knowledge begins with (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -28,77 +36,145 @@ const HTTP2_STREAM_BUFFER: usize = 64 << 10;
 /// Bytes of a request's headers over HTTP/2.
 const HTTP2_MAX_HEADERS: u32 = 32 << 10;
 
-/// Accepts connections until the node stops.
-pub(crate) async fn serve(node: &Arc<Node>, listener: TcpListener) {
-    let service = Service::new(node.clone());
+/// Accepts connections until the node stops, and hands them to workers.
+pub(crate) async fn serve(node: &Arc<Node>, listener: TcpListener) -> io::Result<()> {
+    let workers = Workers::start(node)?;
     let stopping = node.stopping();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopping.cancelled() => return,
+            accepted = listener.accept() => accepted.and_then(|(stream, _)| {
+                // A message is worth a packet of its own: waiting for more would only make it late.
+                stream.set_nodelay(true)?;
+                stream.into_std()
+            }),
+            () = stopping.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                // A message is worth a packet of its own: waiting for more would only make it late.
-                let _ = stream.set_nodelay(true);
-                let connection = connection(node.clone(), service.clone(), stream);
-                node.spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "a connection broke off");
-                    }
-                });
-            }
+            Ok(stream) => workers.accepted(stream),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+    Ok(())
 }
 
-async fn connection(
+/// Has hyper serve a connection until it ends, or until a worker takes it. `early` are the first bytes of one that a worker
+/// gave back; it speaks HTTP/1.1.
+pub(crate) async fn connection(
     node: Arc<Node>,
     service: Service,
-    mut stream: TcpStream,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    inbox: Arc<Inbox>,
+    stream: std::net::TcpStream,
+    early: Option<Bytes>,
+    counted: Counted,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut stream = TcpStream::from_std(stream)?;
     let header_timeout = node.config().server.header_timeout;
     let stopping = node.stopping();
-    let (prefix, is_http2) = tokio::select! {
-        sniffed = timeout(header_timeout, sniff(&mut stream)) => sniffed.map_err(|_| "nothing was asked in time")??,
-        () = stopping.cancelled() => return Ok(()),
+    let (prefix, is_http2) = match early {
+        Some(early) => (early, false),
+        None => tokio::select! {
+            sniffed = timeout(header_timeout, sniff(&mut stream)) => sniffed.map_err(|_| "nothing was asked in time")??,
+            () = stopping.cancelled() => return Ok(()),
+        },
     };
     let io = TokioIo::new(Prefixed { prefix, stream });
+    if !is_http2 {
+        return Box::pin(http1(&node, service, &inbox, io, counted)).await;
+    }
     let service = service_fn(move |request| {
         let service = service.clone();
-        async move { Ok::<_, Infallible>(service.handle(request).await) }
+        // Boxed: once it is answered, a stream costs nothing for it.
+        Box::pin(async move { Ok::<_, Infallible>(service.handle(request).await) })
     });
-    if is_http2 {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .enable_connect_protocol()
-            .max_send_buf_size(HTTP2_STREAM_BUFFER)
-            .max_header_list_size(HTTP2_MAX_HEADERS);
-        let mut connection = std::pin::pin!(builder.serve_connection(io, service));
-        tokio::select! {
-            done = connection.as_mut() => return Ok(done?),
-            () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .enable_connect_protocol()
+        .max_send_buf_size(HTTP2_STREAM_BUFFER)
+        .max_header_list_size(HTTP2_MAX_HEADERS);
+    let mut connection = Box::pin(builder.serve_connection(io, service));
+    tokio::select! {
+        done = connection.as_mut() => return Ok(done?),
+        () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
+}
+
+/// An answer that a worker is to give: put there instead of being returned to hyper, which waits for it in vain.
+type Slot = Arc<Mutex<Option<(http::response::Parts, Box<Live>)>>>;
+
+async fn http1(
+    node: &Node,
+    service: Service,
+    inbox: &Inbox,
+    io: TokioIo<Prefixed>,
+    counted: Counted,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let slot = Slot::default();
+    let answers = slot.clone();
+    let service = service_fn(move |request| Box::pin(answer(service.clone(), request, answers.clone())));
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(node.config().server.header_timeout)
+        .max_buf_size(HTTP1_BUFFER);
+    let mut connection = builder.serve_connection(io, service).with_upgrades();
+    let stopping = node.stopping();
+    let mut stopped = std::pin::pin!(stopping.cancelled());
+    let mut told = false;
+    let done = poll_fn(|cx| {
+        if !told && stopped.as_mut().poll(cx).is_ready() {
+            told = true;
+            Pin::new(&mut connection).graceful_shutdown();
         }
-        Ok(connection.await?)
-    } else {
-        let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(HTTP1_BUFFER);
-        let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
-        tokio::select! {
-            done = connection.as_mut() => return Ok(done?),
-            () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+        if let Poll::Ready(done) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(Some(done));
         }
-        Ok(connection.await?)
+        // Hyper reads a request only after all earlier answers were sent, so nothing of them is lost.
+        if slot.lock().is_some() { Poll::Ready(None) } else { Poll::Pending }
+    })
+    .await;
+    if let Some(done) = done {
+        return Ok(done?);
+    }
+    let (Some(parts), Some((head, live))) = (connection.into_parts(), slot.lock().take()) else {
+        return Ok(());
+    };
+    let Prefixed { prefix, stream } = parts.io.into_inner();
+    let early = if prefix.is_empty() { parts.read_buf } else { [parts.read_buf, prefix].concat().into() };
+    let taken = Taken { stream: stream.into_std()?, early, head, live, counted };
+    inbox.put(crate::worker::Note::Taken(Box::new(taken)));
+    Ok(())
+}
+
+async fn answer(
+    service: Service,
+    mut request: Request<Incoming>,
+    slot: Slot,
+) -> Result<Response<Body>, Infallible> {
+    let takeable = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+    if takeable {
+        request.extensions_mut().insert(Takeable);
+    }
+    let response = service.handle(request).await;
+    if !takeable {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    match body.into_live() {
+        Ok(live) => {
+            *slot.lock() = Some((head, live));
+            pending().await
+        }
+        Err(body) => Ok(Response::from_parts(head, body)),
     }
 }
 
 /// Reads as much as it takes to tell the protocols apart: what was read, and whether it is HTTP/2.
-async fn sniff(stream: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
+async fn sniff(stream: &mut TcpStream) -> io::Result<(Bytes, bool)> {
     let mut prefix = Vec::with_capacity(PREFACE.len());
     while PREFACE.starts_with(&prefix) && prefix.len() < PREFACE.len() {
         let mut rest = [0; PREFACE.len()];
@@ -110,12 +186,12 @@ async fn sniff(stream: &mut TcpStream) -> io::Result<(Vec<u8>, bool)> {
         prefix.extend_from_slice(&rest[..count]);
     }
     let is_http2 = prefix == PREFACE;
-    Ok((prefix, is_http2))
+    Ok((prefix.into(), is_http2))
 }
 
 /// A stream of which some bytes were read already.
 struct Prefixed {
-    prefix: Vec<u8>,
+    prefix: Bytes,
     stream: TcpStream,
 }
 
@@ -130,10 +206,9 @@ impl AsyncRead for Prefixed {
         }
         let count = self.prefix.len().min(buffer.remaining());
         buffer.put_slice(&self.prefix[..count]);
-        if count == self.prefix.len() {
-            self.prefix = Vec::new();
-        } else {
-            self.prefix.drain(..count);
+        self.prefix.advance(count);
+        if self.prefix.is_empty() {
+            self.prefix = Bytes::new();
         }
         Poll::Ready(Ok(()))
     }

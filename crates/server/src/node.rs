@@ -6,6 +6,7 @@ use std::sync::Arc;
 use plainwire_log::Log;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::channels::Channels;
 use crate::config::Config;
@@ -16,6 +17,7 @@ pub(crate) struct Node {
     mode: Mode,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    stopped: CancellationToken,
 }
 
 /// What the node is for.
@@ -30,7 +32,13 @@ pub(crate) enum Mode {
 impl Node {
     pub(crate) fn new(config: Arc<Config>, log: Arc<dyn Log>, mode: Mode) -> Node {
         let channels = Channels::new(config, log);
-        Node { channels, mode, tasks: TaskTracker::new(), stopping: CancellationToken::new() }
+        Node {
+            channels,
+            mode,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+        }
     }
 
     pub(crate) fn channels(&self) -> &Arc<Channels> {
@@ -48,6 +56,16 @@ impl Node {
     /// Runs a connection or session; a stop waits for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Something that a stop waits for, until it is dropped.
+    pub(crate) fn running(&self) -> TaskTrackerToken {
+        self.tasks.token()
+    }
+
+    /// Resolves when nothing is under way any more.
+    pub(crate) async fn stopped(&self) {
+        self.stopped.cancelled().await;
     }
 
     /// Resolves when the node begins to stop.
@@ -68,6 +86,7 @@ impl Node {
                 "connections were still open when the time to stop was over"
             );
         }
+        self.stopped.cancel();
         if let Err(error) = self.channels.log().close().await {
             tracing::error!(%error, "the log did not close in order");
         }

@@ -46,6 +46,18 @@ struct Inner {
     keys: HashSet<Arc<str>>,
 }
 
+/// What a channel shows its readers, for a worker to look at without the channel's lock.
+pub(crate) struct Showing {
+    pub(crate) tail: Tail,
+    pub(crate) state: Option<(Position, Json)>,
+}
+
+impl Showing {
+    pub(crate) fn view(&self) -> View<'_> {
+        View { tail: &self.tail, state: self.state.as_ref().map(|(position, json)| (*position, json)) }
+    }
+}
+
 /// The committed state. Parsed when a command needs it; our own commands have it parsed already.
 struct Stated {
     position: Position,
@@ -142,11 +154,24 @@ impl Channel {
         feed.step(View { tail: inner.tail(), state }, budget, out)
     }
 
-    pub(super) fn listen(&self, signal: Arc<Signal>) -> usize {
+    /// What it shows.
+    pub(crate) fn show(&self) -> Showing {
+        let inner = self.inner.lock();
+        Showing { tail: inner.tail().clone(), state: inner.shown_state() }
+    }
+
+    /// Brings what it showed earlier up to date.
+    pub(crate) fn update(&self, showing: &mut Showing) {
+        let inner = self.inner.lock();
+        showing.tail.follow(inner.tail());
+        showing.state = inner.shown_state();
+    }
+
+    pub(crate) fn listen(&self, signal: Arc<Signal>) -> usize {
         self.inner.lock().listeners.insert(signal)
     }
 
-    pub(super) fn unlisten(&self, key: usize) {
+    pub(crate) fn unlisten(&self, key: usize) {
         let mut inner = self.inner.lock();
         inner.listeners.remove(key);
         if inner.listeners.is_empty()
@@ -157,7 +182,7 @@ impl Channel {
     }
 
     /// Takes from a page what the tail cannot know: how much was trimmed because of its age.
-    pub(super) fn learn_trimmed(&self, page: &Page) {
+    pub(crate) fn learn_trimmed(&self, page: &Page) {
         let mut inner = self.inner.lock();
         let tail = inner.tail_mut();
         if tail.position().epoch == page.position.epoch {
@@ -298,6 +323,10 @@ impl Inner {
 
     fn tail_mut(&mut self) -> &mut Tail {
         self.tail.as_mut().expect("channels are loaded before they are handed out")
+    }
+
+    fn shown_state(&self) -> Option<(Position, Json)> {
+        self.state.as_ref().map(|state| (state.position, state.json.clone()))
     }
 
     fn parsed_state(&mut self) -> Result<State, Problem> {

@@ -16,8 +16,8 @@ use plainwire_log::{Commit, Log, LogError, Sink};
 use plainwire_protocol::{ChannelName, Problem};
 use slab::Slab;
 
-pub(crate) use channel::{Attempt, Channel, KeyClaim, Terms, Write};
-use signal::Signal;
+pub(crate) use channel::{Attempt, Channel, KeyClaim, Showing, Terms, Write};
+pub(crate) use signal::Signal;
 pub(crate) use subscription::{BATCH, Found, Subscription};
 
 use crate::config::Config;
@@ -78,6 +78,15 @@ impl Channels {
         for (_, reader) in self.readers.lock().iter() {
             reader.ring();
         }
+    }
+
+    /// Has a reader told when the server drains.
+    pub(crate) fn add_reader(&self, signal: Arc<Signal>) -> usize {
+        self.readers.lock().insert(signal)
+    }
+
+    pub(crate) fn remove_reader(&self, reader: usize) {
+        self.readers.lock().remove(reader);
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -15,7 +15,7 @@ use crate::config::Engine;
 use crate::{Config, Plainwire};
 
 /// Messages in each channel.
-const MESSAGES: usize = 600;
+const MESSAGES: usize = 900;
 /// Bytes from the server after which a stream is cut: at least what it takes to get anywhere.
 const CUT_STREAM: Range<usize> = 1_500..6_000;
 /// The same for pages of a hundred messages and for HTTP/2, whose frames have up to 16 KiB: one that is cut counts as none.

@@ -105,6 +105,8 @@ options! {
         data: PathBuf = Directory "plainwire-data";
         /// What keeps messages and states: `disk`, or `memory` for nothing but tests and trials.
         engine: Engine = EngineName "disk";
+        /// Threads that own connections. 0 is one for each core that the process may use.
+        workers: usize = Count "0" in "0".."1024";
         /// Which web pages of other origins may read answers (CORS). `*` is any.
         cors: Vec<String> = Origins "*";
         /// How often a quiet stream shows that it lives. Below the idle timeouts of common proxies, 30 s and up.

@@ -7,14 +7,19 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::stream::Outbound;
+use super::Live;
+use crate::stream::{Opening, Outbound};
 
 /// The body of an answer: all of it, or a stream.
 pub struct Body(Kind);
 
 enum Kind {
     Whole(Option<Bytes>),
+    /// A stream that has not begun.
+    Opening(Box<Opening>),
     Stream(Box<Outbound>),
+    /// What only a worker can serve, which takes the connection.
+    Live(Box<Live>),
     /// Never ends and never says anything.
     Held,
 }
@@ -28,12 +33,34 @@ impl Body {
         Body(Kind::Whole(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
     }
 
-    pub(crate) fn stream(outbound: Outbound) -> Body {
-        Body(Kind::Stream(Box::new(outbound)))
+    pub(crate) fn stream(opening: Opening) -> Body {
+        Body(Kind::Opening(Box::new(opening)))
+    }
+
+    /// For a request that is [`Takeable`](super::Takeable).
+    pub(crate) fn live(live: Live) -> Body {
+        Body(Kind::Live(Box::new(live)))
     }
 
     pub(crate) fn held() -> Body {
         Body(Kind::Held)
+    }
+
+    /// What a worker may serve in place of this body.
+    pub(crate) fn into_live(self) -> Result<Box<Live>, Body> {
+        match self.0 {
+            Kind::Opening(opening) => Ok(Box::new(Live::Stream(*opening))),
+            Kind::Live(live) => Ok(live),
+            kind => Err(Body(kind)),
+        }
+    }
+
+    /// All of a body that is there as a whole.
+    pub(crate) fn into_whole(self) -> Option<Bytes> {
+        match self.0 {
+            Kind::Whole(bytes) => Some(bytes.unwrap_or_default()),
+            _ => None,
+        }
     }
 }
 
@@ -45,12 +72,19 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.get_mut().0 {
+        let kind = &mut self.get_mut().0;
+        if let Kind::Opening(_) = kind
+            && let Kind::Opening(opening) = std::mem::replace(kind, Kind::Held)
+        {
+            *kind = Kind::Stream(Box::new(Outbound::new(*opening)));
+        }
+        match kind {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Stream(outbound) => {
                 outbound.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
-            Kind::Held => Poll::Pending,
+            Kind::Opening(_) | Kind::Held => Poll::Pending,
+            Kind::Live(_) => unreachable!("such a body is made only where a worker takes it"),
         }
     }
 
@@ -61,7 +95,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Stream(_) | Kind::Held => SizeHint::default(),
+            _ => SizeHint::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod body;
 mod conformance;
 mod console;
 mod cors;
+mod head;
 mod query;
 mod read;
 mod reply;
@@ -19,13 +20,35 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{ALLOW, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
+use plainwire_protocol::websocket::Agreed;
 use plainwire_protocol::{ChannelName, NameError, Problem, Target};
 
 pub use body::Body;
+pub(crate) use head::{Length, write_head, write_headers};
 use query::Query;
 pub(crate) use query::channel_name;
+pub(crate) use read::{OpeningPoll, PollTerms};
 
 use crate::node::{Mode, Node};
+use crate::stream::Opening;
+
+/// Marks a request whose connection a worker can take: HTTP/1.1, and nothing follows its head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Takeable;
+
+fn is_takeable<B>(request: &Request<B>) -> bool {
+    request.extensions().get::<Takeable>().is_some()
+}
+
+/// What a worker takes a connection for.
+pub(crate) enum Live {
+    /// A stream of chunks.
+    Stream(Opening),
+    /// A WebSocket, after its handshake.
+    WebSocket(Opening, Option<Agreed>),
+    /// A long poll. The response is not known yet; what it comes with holds the headers to add.
+    Poll(OpeningPoll),
+}
 
 /// Answers HTTP requests for a [`Plainwire`](crate::Plainwire). A `tower` service: mount it in an axum router, or serve it with hyper.
 #[derive(Clone)]

@@ -1,21 +1,22 @@
 //! `GET`: short poll, page, long poll, streams, and the way into a WebSocket.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
-use http::{Method, Request, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, Method, Request, Response};
 use plainwire_hub::Start;
 use plainwire_protocol::{ChannelName, Cursor, Point, Problem, ndjson, sse, websocket};
-use tokio::time::Instant;
 
+use super::Live;
 use super::body::Body;
-use super::query::{Live, Query};
+use super::query::{Live as Streamed, Query};
 use super::{reply, upgrade};
-use crate::channels::{OpenChannel, Subscription};
+use crate::channels::OpenChannel;
 use crate::node::Node;
-use crate::operation::{PageRequest, next_page, page, parse_since, start_of};
-use crate::stream::{Framing, Outbound, Resume};
+use crate::operation::{Page, PageRequest, next_page, page, parse_since, start_of};
+use crate::stream::{Framing, Opening, Resume};
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -24,6 +25,12 @@ pub(super) struct Begin {
     pub(super) channels: Vec<(OpenChannel, Start)>,
     /// Whether the client said where.
     given: bool,
+}
+
+impl Begin {
+    pub(super) fn opening(self, node: &Arc<Node>, framing: Framing) -> Opening {
+        Opening { channels: node.channels().clone(), watched: self.channels, framing }
+    }
 }
 
 /// Answers a read of channels: `many` for `/_/live`, whatever the number.
@@ -47,11 +54,10 @@ pub(super) async fn read(
         return Err(Problem::new(405, "method", "CONNECT takes ':protocol' websocket (RFC 8441)")
             .with("allow", "GET"));
     }
-    let live = if request.method() == Method::HEAD { Live::No } else { query.live(headers)? };
+    let live = if request.method() == Method::HEAD { Streamed::No } else { query.live(headers)? };
     match live {
-        Live::Sse => Ok(stream(node, begin, many, Live::Sse)),
-        Live::Ndjson => Ok(stream(node, begin, many, Live::Ndjson)),
-        Live::No => poll(node, begin, many, query, headers).await,
+        Streamed::No => poll(node, begin, many, query, &request).await,
+        live => Ok(stream(node, begin, many, live)),
     }
 }
 
@@ -76,23 +82,20 @@ async fn begin(
     Ok(Begin { channels: open.into_iter().zip(starts).collect(), given })
 }
 
-fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Live) -> Response<Body> {
+fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Streamed) -> Response<Body> {
     let points = begin.channels.iter().map(|(channel, start)| (channel.name().clone(), point_of(*start)));
-    let resume = Resume::new(points.collect());
-    let (framing, media_type) = match (live, many) {
-        (Live::Sse, false) => (Framing::Sse, sse::MEDIA_TYPE),
-        (Live::Sse, true) => (Framing::SseMany(resume), sse::MEDIA_TYPE),
-        (_, false) => (Framing::Ndjson, ndjson::MEDIA_TYPE),
-        (_, true) => (Framing::NdjsonMany(resume), ndjson::MEDIA_TYPE),
+    let resume = many.then(|| Resume::new(points.collect()));
+    let (framing, media_type) = match live {
+        Streamed::Sse => (Framing::sse(resume), sse::MEDIA_TYPE),
+        _ => (Framing::ndjson(resume), ndjson::MEDIA_TYPE),
     };
-    let subscription = Subscription::of(node.channels(), begin.channels);
-    let mut response = Response::new(Body::stream(Outbound::new(subscription, framing, node.config())));
+    let mut response = Response::new(Body::stream(begin.opening(node, framing)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     // An EventSource never looks into the cache; for `fetch` Chromium lets a second request of the same URL wait for
     // the first, which here never ends, unless nothing may be stored.
     let caching =
-        if live == Live::Sse { "no-cache, no-transform" } else { "no-cache, no-transform, no-store" };
+        if live == Streamed::Sse { "no-cache, no-transform" } else { "no-cache, no-transform, no-store" };
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(VARY, HeaderValue::from_static("Accept"));
@@ -115,8 +118,9 @@ async fn poll(
     begin: Begin,
     many: bool,
     query: &Query,
-    headers: &http::HeaderMap,
+    request: &Request<()>,
 ) -> Result<Response<Body>, Problem> {
+    let headers = request.headers();
     let limit = query.limit(node.config())?;
     let wait = query.wait(headers, node.config())?;
     let Begin { mut channels, given } = begin;
@@ -133,19 +137,56 @@ async fn poll(
             *start = Start::Last(limit as u64);
         }
     }
-    let request = PageRequest { channels, limit };
     let Some(wait) = wait else {
-        let page = page(node.channels(), request).await?;
+        let page = page(node.channels(), PageRequest { channels, limit }).await?;
         return Ok(reply::page(headers, &page, fixed));
     };
-    let page = next_page(node.channels(), request, Instant::now() + wait).await?;
-    let mut response = match page.messages.is_empty() {
-        true => reply::nothing_yet(&page.cursor),
-        false => reply::page(headers, &page, fixed),
-    };
-    let applied = format!("wait={}", wait.as_secs());
-    response.headers_mut().insert("preference-applied", HeaderValue::from_str(&applied).expect("ASCII"));
-    Ok(response)
+    let terms = PollTerms { limit, wait, fixed, if_none_match: headers.get(IF_NONE_MATCH).cloned() };
+    let deadline = Instant::now() + wait;
+    if super::is_takeable(request) {
+        return Ok(Response::new(Body::live(Live::Poll(OpeningPoll { watched: channels, terms, deadline }))));
+    }
+    let page = next_page(node.channels(), PageRequest { channels, limit }, deadline.into()).await;
+    Ok(terms.answer(page))
+}
+
+/// A long poll that has not begun: whoever serves it begins it.
+pub(crate) struct OpeningPoll {
+    pub(crate) watched: Vec<(OpenChannel, Start)>,
+    pub(crate) terms: PollTerms,
+    pub(crate) deadline: Instant,
+}
+
+/// What the answer to a long poll depends on, beside what came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PollTerms {
+    /// Most messages.
+    pub(crate) limit: usize,
+    wait: Duration,
+    /// Whether a full page stays what it is.
+    fixed: bool,
+    if_none_match: Option<HeaderValue>,
+}
+
+impl PollTerms {
+    /// The answer, when something came or the time is over.
+    pub(crate) fn answer(&self, page: Result<Page, Problem>) -> Response<Body> {
+        let page = match page {
+            Ok(page) => page,
+            Err(problem) => return reply::problem(&problem),
+        };
+        let mut response = if page.messages.is_empty() {
+            reply::nothing_yet(&page.cursor)
+        } else {
+            let mut headers = HeaderMap::new();
+            headers.extend(self.if_none_match.clone().map(|tag| (IF_NONE_MATCH, tag)));
+            reply::page(&headers, &page, self.fixed)
+        };
+        let applied = format!("wait={}", self.wait.as_secs());
+        let applied = HeaderValue::from_str(&applied).expect("ASCII");
+        response.headers_mut().insert("preference-applied", applied);
+        response
+    }
 }
 
 /// Whether a request is a WebSocket handshake of either kind, in order or not.

@@ -11,9 +11,9 @@ use plainwire_protocol::websocket::{
 
 use super::body::Body;
 use super::read::Begin;
-use super::reply;
-use crate::channels::Subscription;
+use super::{Live, reply};
 use crate::node::Node;
+use crate::stream::Framing;
 use crate::ws::Session;
 
 /// Answers a handshake whose channels are open; the session goes on in a task of its own.
@@ -26,12 +26,17 @@ pub(super) fn upgrade(
         Ok(accepted) => accepted,
         Err(refusal) => return Ok(refused(refusal, request.version())),
     };
-    let subscription = Subscription::of(node.channels(), begin.channels);
+    let deflate = accepted.deflate;
+    let framing = Framing::websocket(deflate.map(|agreed| agreed.server_window_bits));
+    let opening = begin.opening(node, framing);
+    if super::is_takeable(&request) {
+        return Ok(switched(accepted).map(|_| Body::live(Live::WebSocket(opening, deflate))));
+    }
     let upgrade = hyper::upgrade::on(&mut request);
-    let (session, deflate) = (node.clone(), accepted.deflate);
+    let session = node.clone();
     node.spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => Session::new(session, TokioIo::new(upgraded), subscription, deflate).run().await,
+            Ok(upgraded) => Session::new(session, TokioIo::new(upgraded), opening, deflate).run().await,
             Err(error) => tracing::debug!(%error, "a WebSocket broke off before it began"),
         }
     });

@@ -7,7 +7,7 @@ mod write;
 use plainwire_protocol::{Json, Position};
 
 pub(crate) use cursor::{parse_if_match, parse_since, start_of};
-pub(crate) use page::{DEFAULT_LIMIT, Page, PageRequest, next_page, page, shutting_down};
+pub(crate) use page::{Collector, DEFAULT_LIMIT, Page, PageRequest, next_page, page, shutting_down};
 pub(crate) use write::{KeyedRequest, Submitted, Verb, WriteRequest, submit};
 
 /// An answer that changed something, or that a key remembers.

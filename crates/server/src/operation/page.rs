@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use plainwire_hub::{Budget, Entry, Item, Start};
-use plainwire_protocol::{ControlEvent, Cursor, Point, Problem, ResetReason, envelope_json};
+use plainwire_protocol::{ControlEvent, Cursor, Point, Position, Problem, ResetReason, envelope_json};
 use tokio::time::{Instant, timeout_at};
 
 use crate::channels::{Channels, Found, OpenChannel, Subscription, store_problem};
@@ -48,14 +48,11 @@ impl Page {
 
 /// The messages that there are: perhaps none.
 pub(crate) async fn page(channels: &Arc<Channels>, request: PageRequest) -> Result<Page, Problem> {
-    let limit = request.limit;
     let mut reader = Reader::new(channels, request);
-    let mut messages = Vec::new();
-    // A feed says `@live` when it has given all that there is; a page wants to hear that of each.
-    while reader.live < reader.subscription.len() && messages.len() < limit && reader.bytes < MAX_PAGE_BYTES {
-        reader.read(limit, &mut messages).await?;
+    while !reader.collector.is_done(reader.subscription.len()) {
+        reader.read().await?;
     }
-    Ok(reader.page(messages, limit))
+    Ok(reader.page())
 }
 
 /// Waits for at least one message: until the deadline, or until the server drains. The page may be empty then.
@@ -64,47 +61,83 @@ pub(crate) async fn next_page(
     request: PageRequest,
     deadline: Instant,
 ) -> Result<Page, Problem> {
-    let limit = request.limit;
     let mut reader = Reader::new(channels, request);
-    let mut messages = Vec::new();
-    while messages.is_empty() {
-        match timeout_at(deadline, reader.read(limit, &mut messages)).await {
+    while reader.collector.is_empty() {
+        match timeout_at(deadline, reader.read()).await {
             Ok(Ok(())) => {}
             Ok(Err(problem)) if problem.reason == SHUTTING_DOWN => break,
             Ok(Err(problem)) => return Err(problem),
             Err(_late) => break,
         }
     }
-    Ok(reader.page(messages, limit))
+    Ok(reader.page())
 }
 
 struct Reader {
     subscription: Subscription,
-    live: usize,
-    bytes: usize,
+    collector: Collector,
     items: Vec<Item>,
 }
 
 impl Reader {
     fn new(channels: &Arc<Channels>, request: PageRequest) -> Reader {
         let subscription = Subscription::of(channels, request.channels);
-        Reader { subscription, live: 0, bytes: 0, items: Vec::new() }
+        Reader { subscription, collector: Collector::new(request.limit), items: Vec::new() }
     }
 
-    /// Waits for items and takes the messages among them. A reset is an answer of its own on a page: 410.
-    async fn read(&mut self, limit: usize, messages: &mut Vec<Arc<Entry>>) -> Result<(), Problem> {
-        let budget = Budget { items: limit - messages.len(), bytes: MAX_PAGE_BYTES };
+    /// Waits for items.
+    async fn read(&mut self) -> Result<(), Problem> {
+        let budget = self.collector.budget();
         let found = poll_fn(|cx| self.subscription.poll_items(cx, budget, &mut self.items))
             .await
             .map_err(store_problem)?;
-        if found == Found::Draining {
-            return Err(shutting_down());
+        match found {
+            Found::Draining => Err(shutting_down()),
+            Found::Items => self.collector.take(self.items.drain(..)),
         }
-        for item in self.items.drain(..) {
+    }
+
+    fn page(self) -> Page {
+        self.collector.page(self.subscription.positions())
+    }
+}
+
+/// Makes a page of what feeds give.
+pub(crate) struct Collector {
+    limit: usize,
+    messages: Vec<Arc<Entry>>,
+    bytes: usize,
+    /// How many feeds said that they have given all that there is.
+    live: usize,
+}
+
+impl Collector {
+    pub(crate) fn new(limit: usize) -> Collector {
+        Collector { limit, messages: Vec::new(), bytes: 0, live: 0 }
+    }
+
+    /// What may still be given.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget { items: self.limit - self.messages.len(), bytes: MAX_PAGE_BYTES }
+    }
+
+    /// Whether there is no message yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Whether the page is full, or all of so many feeds have given all that there is.
+    fn is_done(&self, feeds: usize) -> bool {
+        self.live >= feeds || self.messages.len() >= self.limit || self.bytes >= MAX_PAGE_BYTES
+    }
+
+    /// Takes the messages among some items. A reset is an answer of its own on a page: 410.
+    pub(crate) fn take(&mut self, items: impl Iterator<Item = Item>) -> Result<(), Problem> {
+        for item in items {
             match item {
                 Item::Message(entry) => {
                     self.bytes += entry.bytes();
-                    messages.push(entry);
+                    self.messages.push(entry);
                 }
                 Item::Control(control) => match control.event {
                     ControlEvent::Live => self.live += 1,
@@ -118,12 +151,11 @@ impl Reader {
         Ok(())
     }
 
-    fn page(self, messages: Vec<Arc<Entry>>, limit: usize) -> Page {
+    /// The page; `positions` are where the feeds stand after it.
+    pub(crate) fn page(self, positions: impl Iterator<Item = Option<Position>>) -> Page {
         // A feed that was never looked at has no place: everything again, but nothing lost.
-        let points =
-            self.subscription.positions().map(|position| position.map_or(Point::Oldest, Point::After));
-        let cursor = points.collect();
-        Page { full: messages.len() == limit, messages, cursor }
+        let cursor = positions.map(|position| position.map_or(Point::Oldest, Point::After)).collect();
+        Page { full: self.messages.len() == self.limit, messages: self.messages, cursor }
     }
 }
 

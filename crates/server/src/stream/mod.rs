@@ -1,7 +1,25 @@
-//! Streams: a subscription in some framing, with heartbeats and an end. The loop around every transport.
+//! Streams: a client's feeds in some framing, with heartbeats and an end.
+//!
+//! Two loops drive them: a worker, which owns the sockets of HTTP/1.1 streams and WebSockets, and [`Outbound`], which is asked for
+//! bytes by whoever owns the connection: HTTP/2, and servers that embed us.
 
 mod framing;
 mod outbound;
+mod pace;
+
+use std::sync::Arc;
+
+use plainwire_hub::Start;
 
 pub(crate) use framing::{Framing, Resume};
 pub(crate) use outbound::{End, Outbound};
+pub(crate) use pace::{Due, Pace, jittered};
+
+use crate::channels::{Channels, OpenChannel};
+
+/// A stream that has not begun: whoever drives it begins it.
+pub(crate) struct Opening {
+    pub(crate) channels: Arc<Channels>,
+    pub(crate) watched: Vec<(OpenChannel, Start)>,
+    pub(crate) framing: Framing,
+}

@@ -1,34 +1,28 @@
-//! The loop around every transport: items in, framed bytes out, heartbeats between, a goodbye at the end.
+//! The loop around a stream whose connection belongs to somebody else: items in, framed bytes out.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use plainwire_hub::Item;
-use plainwire_protocol::sse;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 
-use super::framing::Framing;
-use crate::channels::{BATCH, Found, Subscription};
-use crate::config::Config;
+use super::{Due, Framing, Opening, Pace, jittered};
+use crate::channels::{BATCH, Channels, Found, Subscription};
 
-/// What is left of a lifetime or a delay after jitter, at least: reconnects spread over the rest.
-const JITTER: f64 = 0.5;
-
-/// A stream's outgoing side, for any transport. It reads from its subscription only when it is asked for bytes: a
-/// client that does not read makes it stand still, and costs nothing more.
+/// A stream's outgoing side. It reads from its subscription only when it is asked for bytes: a client that does not read
+/// makes it stand still, and costs nothing more.
 pub(crate) struct Outbound {
+    channels: Arc<Channels>,
     subscription: Subscription,
     framing: Framing,
     items: Vec<Item>,
     preamble: Option<Bytes>,
-    heartbeat: Duration,
-    last_sent: Instant,
-    /// Fires at the next heartbeat or at the deadline.
+    pace: Pace,
+    /// Fires no later than something is due.
     timer: Pin<Box<Sleep>>,
-    deadline: Instant,
-    reconnect: Duration,
     end: Option<End>,
 }
 
@@ -42,25 +36,20 @@ pub(crate) enum End {
 }
 
 impl Outbound {
-    pub(crate) fn new(subscription: Subscription, framing: Framing, config: &Config) -> Outbound {
-        let server = &config.server;
+    /// Begins a stream.
+    pub(crate) fn new(opening: Opening) -> Outbound {
+        let Opening { channels, watched, framing } = opening;
+        let server = &channels.config().server;
         let now = Instant::now();
-        let deadline = now + jittered(server.stream_lifetime);
-        let mut preamble = Vec::new();
-        if let Framing::Sse | Framing::SseMany(_) = framing {
-            sse::retry(jittered(server.retry), &mut preamble);
-        }
         Outbound {
-            subscription,
+            preamble: framing.preamble(jittered(server.retry)),
+            timer: Box::pin(sleep_until((now + server.heartbeat).into())),
+            pace: Pace::new(now, channels.config()),
+            subscription: Subscription::of(&channels, watched),
             framing,
             items: Vec::new(),
-            preamble: (!preamble.is_empty()).then(|| preamble.into()),
-            heartbeat: server.heartbeat,
-            last_sent: now,
-            timer: Box::pin(sleep_until(deadline.min(now + server.heartbeat))),
-            deadline,
-            reconnect: server.retry,
             end: None,
+            channels,
         }
     }
 
@@ -81,11 +70,15 @@ impl Outbound {
         if self.end.is_some() {
             return Poll::Ready(None);
         }
-        if Instant::now() >= self.deadline {
+        let now = Instant::now();
+        if self.pace.due(now, self.channels.config()) == Due::Goodbye {
             return Poll::Ready(Some(self.goodbye()));
         }
         match self.subscription.poll_items(cx, BATCH, &mut self.items) {
-            Poll::Ready(Ok(Found::Items)) => Poll::Ready(Some(self.frame())),
+            Poll::Ready(Ok(Found::Items)) => {
+                self.pace.sent(now);
+                Poll::Ready(Some(self.frame()))
+            }
             Poll::Ready(Ok(Found::Draining)) => Poll::Ready(Some(self.goodbye())),
             Poll::Ready(Err(error)) => {
                 tracing::error!(%error, "a stream ended because the store failed");
@@ -101,21 +94,18 @@ impl Outbound {
         loop {
             std::task::ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
-            if now >= self.deadline {
-                return Poll::Ready(Some(self.goodbye()));
-            }
-            let due = self.last_sent + self.heartbeat;
-            let next = if due > now { due } else { now + self.heartbeat };
-            self.timer.as_mut().reset(next.min(self.deadline));
-            if due <= now {
-                self.last_sent = now;
-                return Poll::Ready(Some(self.framing.heartbeat()));
+            match self.pace.due(now, self.channels.config()) {
+                Due::Nothing(until) => self.timer.as_mut().reset(until.into()),
+                Due::Heartbeat => {
+                    self.pace.sent(now);
+                    return Poll::Ready(Some(self.framing.heartbeat()));
+                }
+                Due::Goodbye => return Poll::Ready(Some(self.goodbye())),
             }
         }
     }
 
     fn frame(&mut self) -> Bytes {
-        self.last_sent = Instant::now();
         let mut items = self.items.drain(..);
         let first = items.next().map_or_else(Bytes::new, |item| self.framing.item(&item));
         let Some(second) = items.next() else { return first };
@@ -129,11 +119,6 @@ impl Outbound {
 
     fn goodbye(&mut self) -> Bytes {
         self.end = Some(End::Drain);
-        self.framing.goodbye(jittered(self.reconnect).as_millis() as u64)
+        self.framing.goodbye(jittered(self.channels.config().server.retry).as_millis() as u64)
     }
-}
-
-/// Between half and the whole of `duration`, at random.
-fn jittered(duration: Duration) -> Duration {
-    duration.mul_f64(1.0 - JITTER * fastrand::f64())
 }

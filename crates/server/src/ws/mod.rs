@@ -1,7 +1,9 @@
 //! WebSocket sessions: pushes out, requests in, one reply each. See "WebSocket requests" in `docs/http.md`.
 
+mod conversation;
 mod operation;
 mod request;
 mod session;
 
-pub(crate) use session::Session;
+pub(crate) use conversation::{Conversation, Watching};
+pub(crate) use session::{CLOSE_TIMEOUT, Session};

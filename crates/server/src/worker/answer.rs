@@ -1,0 +1,128 @@
+//! Long polls: one answer, when there is something to say or the time is over.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use plainwire_hub::{Budget, Item};
+use plainwire_protocol::{Position, Problem};
+
+use super::connection::{Connection, Role, Then};
+use super::shared::Shared;
+use crate::http::{Length, PollTerms, write_head};
+use crate::operation::{Collector, Page};
+
+/// A client that waits.
+pub(super) struct Polling {
+    terms: PollTerms,
+    pub(super) deadline: Instant,
+    /// Header lines to add to the answer, as they depend on the request.
+    headers: Box<[u8]>,
+}
+
+/// The answer to a long poll of one channel. The next that asks for the same from the same place gets it too.
+pub(super) struct LastAnswer {
+    topic: usize,
+    after: Position,
+    until: Position,
+    terms: PollTerms,
+    headers: Box<[u8]>,
+    bytes: Bytes,
+}
+
+impl Polling {
+    pub(super) fn new(terms: PollTerms, deadline: Instant, headers: Vec<u8>) -> Polling {
+        Polling { terms, deadline, headers: headers.into() }
+    }
+
+    /// What goes into an answer.
+    pub(super) fn budget(&self) -> Budget {
+        Collector::new(self.terms.limit).budget()
+    }
+
+    fn answer(&self, page: Result<Page, Problem>) -> Bytes {
+        let (head, body) = self.terms.answer(page).into_parts();
+        let body = body.into_whole().expect("answers to polls are whole");
+        let mut out = Vec::with_capacity(512 + body.len());
+        let length = Length::Known(body.len());
+        write_head(head.status, &head.headers, &self.headers, length, &mut out);
+        out.extend_from_slice(&body);
+        out.into()
+    }
+}
+
+impl Connection {
+    /// Answers with what was answered last, if the client waits for the same.
+    pub(super) fn answer_again(&mut self, topic: usize, shared: &mut Shared) -> bool {
+        let (Role::Poll(polling), Some(last)) = (&self.role, &shared.last_answer) else { return false };
+        let now = shared.topics.get(topic as u32).position();
+        if last.topic != topic
+            || last.until != now
+            || last.terms != polling.terms
+            || last.headers != polling.headers
+            || self.feeds.len() != 1
+        {
+            return false;
+        }
+        let feed = self.feeds.free(|seat| seat.topic as usize == topic);
+        if feed.and_then(|feed| feed.live_position()) != Some(last.after) {
+            return false;
+        }
+        let bytes = last.bytes.clone();
+        self.answer(bytes, shared);
+        true
+    }
+
+    /// Answers with the messages among some items, if there are any.
+    pub(super) fn answer_with(
+        &mut self,
+        before: Option<Position>,
+        items: &mut Vec<Item>,
+        shared: &mut Shared,
+    ) {
+        let Role::Poll(polling) = &self.role else { return };
+        let mut collector = Collector::new(polling.terms.limit);
+        let taken = collector.take(items.drain(..));
+        if taken.is_ok() && collector.is_empty() {
+            return;
+        }
+        let page = taken.map(|()| collector.page(self.feeds.positions()));
+        let until = self.feeds.positions().next().flatten();
+        let seat = self.feeds.beside().next().copied();
+        let bytes = polling.answer(page);
+        if self.feeds.len() == 1
+            && let (Some(after), Some(until), Some(seat)) = (before, until, seat)
+        {
+            shared.last_answer = Some(LastAnswer {
+                topic: seat.topic as usize,
+                after,
+                until,
+                terms: polling.terms.clone(),
+                headers: polling.headers.clone(),
+                bytes: bytes.clone(),
+            });
+        }
+        self.answer(bytes, shared);
+    }
+
+    /// Answers that there is nothing yet.
+    pub(super) fn answer_nothing(&mut self, shared: &mut Shared) {
+        let Role::Poll(polling) = &self.role else { return };
+        let nothing = Collector::new(polling.terms.limit).page(self.feeds.positions());
+        let bytes = polling.answer(Ok(nothing));
+        self.answer(bytes, shared);
+    }
+
+    /// Answers that something went wrong.
+    pub(super) fn answer_problem(&mut self, problem: Problem, shared: &mut Shared) {
+        let Role::Poll(polling) = &self.role else { return };
+        let bytes = polling.answer(Err(problem));
+        self.answer(bytes, shared);
+    }
+
+    fn answer(&mut self, bytes: Bytes, shared: &mut Shared) {
+        debug_assert!(self.unsent.is_empty(), "nothing comes before the answer");
+        self.unsent = bytes;
+        let then = if shared.draining { Then::Leave } else { Then::NextRequest };
+        self.finish(then, shared);
+    }
+}

@@ -1,0 +1,119 @@
+//! Workers: one thread per core, each of which owns connections from the moment they are accepted to their end.
+//!
+//! A worker runs a current-thread runtime. On it hyper reads requests and serves HTTP/2. An HTTP/1.1 stream, a WebSocket or a long
+//! poll is taken over from hyper once its request was answered for: hyper's buffers and task are freed, and the socket goes into a
+//! set of the worker's own (`epoll`, `kqueue`), which is itself one descriptor in the runtime. From then on a connection costs a
+//! [`Connection`] and nothing else: no task, no waker, no buffer.
+//!
+//! The way of a message: a commit rings the topic's bell on each worker that has listeners ([`inbox`]); the worker brings its view of
+//! the channel up to date, once, and walks its listeners ([`Worker::fan_out`]), writing the same bytes straight to each socket.
+
+mod answer;
+mod connection;
+mod inbox;
+mod pages;
+mod push;
+mod requests;
+mod shared;
+mod socket;
+mod topics;
+mod turn;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+pub(crate) use connection::Taken;
+pub(crate) use inbox::{Inbox, Note};
+use turn::Worker;
+
+use crate::http::Service;
+use crate::node::Node;
+
+/// The workers of a listener. When it is dropped they go on until their last connection is over, or the node has stopped.
+pub(crate) struct Workers {
+    node: Arc<Node>,
+    all: Vec<Handle>,
+}
+
+struct Handle {
+    inbox: Arc<Inbox>,
+    load: Load,
+}
+
+/// How many connections a worker has.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Load(Arc<AtomicUsize>);
+
+/// One connection, for as long as it lives, whoever reads it at the moment. A stop waits for it.
+pub(crate) struct Counted(Load, #[expect(dead_code, reason = "it counts by being there")] TaskTrackerToken);
+
+impl Load {
+    fn count(&self, node: &Node) -> Counted {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(self.clone(), node.running())
+    }
+
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Workers {
+    /// Starts as many as the configuration says.
+    pub(crate) fn start(node: &Arc<Node>) -> io::Result<Workers> {
+        let count = match node.config().server.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let all = (0..count)
+            .map(|index| {
+                let inbox = Arc::new(Inbox::default());
+                let load = Load::default();
+                let handle = Handle { inbox: inbox.clone(), load: load.clone() };
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let (node, counting) = (node.clone(), load.clone());
+                let run = move || {
+                    runtime.block_on(async {
+                        match Worker::new(node.clone(), Service::new(node.clone()), inbox, counting) {
+                            Ok(worker) => {
+                                tokio::select! {
+                                    () = worker.run() => {}
+                                    () = node.stopped() => {}
+                                }
+                            }
+                            Err(error) => tracing::error!(%error, "a worker did not start"),
+                        }
+                    });
+                };
+                std::thread::Builder::new().name(format!("worker {index}")).spawn(run)?;
+                Ok(handle)
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Workers { node: node.clone(), all })
+    }
+
+    /// Hands a connection to the worker that has the fewest.
+    pub(crate) fn accepted(&self, stream: std::net::TcpStream) {
+        let emptiest = self.all.iter().min_by_key(|worker| worker.load.get());
+        if let Some(worker) = emptiest {
+            worker.inbox.put(Note::Accepted(stream, worker.load.count(&self.node)));
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &self.all {
+            worker.inbox.put(Note::LastAccepted);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The other direction of a WebSocket: what its client asks for.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use bytes::{Buf as _, BytesMut};
+use plainwire_hub::{Feeds, Start};
+use plainwire_protocol::ChannelName;
+use plainwire_protocol::websocket::{Agreed, CloseCode};
+
+use super::connection::{Connection, Fate, Key, Role};
+use super::inbox::Bell;
+use super::shared::Shared;
+use super::topics::{Seat, Topics};
+use crate::channels::OpenChannel;
+use crate::ws::{CLOSE_TIMEOUT, Conversation, Watching};
+
+/// A WebSocket's requests and replies. Nothing is kept of a client that asks for nothing.
+pub(super) struct Talking {
+    deflate: Option<Agreed>,
+    talk: Option<Box<Talk>>,
+    /// The socket may have something to read.
+    readable: bool,
+    /// The client will send nothing more.
+    hung_up: bool,
+}
+
+struct Talk {
+    conversation: Conversation,
+    bell: Arc<Bell>,
+    waker: Waker,
+    /// When the connection is cut, once it closes.
+    limit: Option<Instant>,
+}
+
+impl Talking {
+    pub(super) fn new(deflate: Option<Agreed>) -> Talking {
+        Talking { deflate, talk: None, readable: false, hung_up: false }
+    }
+
+    /// Whether pushes may be sent.
+    pub(super) fn is_open(&self) -> bool {
+        self.talk.as_ref().is_none_or(|talk| talk.conversation.is_open())
+    }
+
+    /// When it must be over.
+    pub(super) fn limit(&self) -> Option<Instant> {
+        self.talk.as_ref()?.limit
+    }
+
+    /// The socket said something.
+    pub(super) fn ready(&mut self, event: &mio::event::Event) {
+        self.readable |= event.is_readable() || event.is_read_closed();
+        self.hung_up |= event.is_read_closed();
+    }
+
+    /// Ends the conversation with a last push, once the requests under way have their replies.
+    pub(super) fn end(
+        &mut self,
+        last: &[u8],
+        (code, reason): (CloseCode, &'static str),
+        key: Key,
+        shared: &Shared,
+    ) {
+        let conversation = &mut self.talk(key, shared).conversation;
+        if conversation.is_open() {
+            conversation.output().extend_from_slice(last);
+            conversation.end(code, reason);
+        }
+    }
+
+    fn talk(&mut self, key: Key, shared: &Shared) -> &mut Talk {
+        self.talk.get_or_insert_with(|| {
+            let bell = Bell::of_requests(&shared.inbox, key);
+            let conversation = Conversation::new(shared.config(), self.deflate);
+            Box::new(Talk { conversation, waker: bell.waker(), bell, limit: None })
+        })
+    }
+}
+
+impl Connection {
+    /// Requests may go on.
+    pub(super) fn requests(&mut self, shared: &mut Shared) -> Fate {
+        if let Role::WebSocket(_, Talking { talk: Some(talk), .. }) = &self.role {
+            talk.bell.heard();
+        }
+        self.pump(shared)
+    }
+
+    /// Takes what the client sent.
+    pub(super) fn received(&mut self, bytes: &[u8], shared: &Shared) {
+        let Role::WebSocket(_, talking) = &mut self.role else { return };
+        let talk = talking.talk(self.key, shared);
+        talk.conversation.receive(shared.config(), &mut BytesMut::from(bytes));
+    }
+
+    /// Does everything that a WebSocket can do for now: requests, replies, pushes.
+    pub(super) fn converse(&mut self, shared: &mut Shared) -> io::Result<Fate> {
+        loop {
+            // The rest of a push comes before replies, and those before the next push.
+            let clear = self.flush(shared)? && self.flush_replies(shared)?;
+            if self.poll_requests(shared) | self.read_requests(shared)? {
+                continue;
+            }
+            let Role::WebSocket(_, talking) = &mut self.role else { return Ok(Fate::Stays) };
+            if talking.talk.as_ref().is_some_and(|talk| talk.conversation.is_closing()) {
+                return Ok(self.closing(clear, shared));
+            }
+            if !clear || !talking.is_open() {
+                return Ok(Fate::Stays);
+            }
+            talking.talk.take_if(|talk| talk.conversation.is_idle());
+            self.deliver(shared)?;
+            if self.talking().is_none_or(Talking::is_open) {
+                return Ok(Fate::Stays);
+            }
+        }
+    }
+
+    fn talking(&self) -> Option<&Talking> {
+        match &self.role {
+            Role::WebSocket(_, talking) => Some(talking),
+            _ => None,
+        }
+    }
+
+    fn talk_mut(&mut self) -> Option<&mut Talk> {
+        match &mut self.role {
+            Role::WebSocket(_, talking) => talking.talk.as_deref_mut(),
+            _ => None,
+        }
+    }
+
+    /// Sends replies. Says whether those are all.
+    fn flush_replies(&mut self, shared: &Shared) -> io::Result<bool> {
+        let Role::WebSocket(_, Talking { talk: Some(talk), .. }) = &mut self.role else { return Ok(true) };
+        let output = talk.conversation.output();
+        if !output.is_empty() {
+            let count = self.socket.write(output)?;
+            if count > 0 {
+                self.pace.sent(shared.now);
+            }
+            self.blocked = count < output.len();
+            output.advance(count);
+            if output.is_empty() {
+                *output = BytesMut::new();
+            }
+        }
+        Ok(!self.blocked)
+    }
+
+    fn poll_requests(&mut self, shared: &mut Shared) -> bool {
+        let Role::WebSocket(_, Talking { talk: Some(talk), .. }) = &mut self.role else { return false };
+        let Shared { node, topics, now, .. } = shared;
+        let mut listening = Listening { key: self.key, feeds: &mut self.feeds, topics, now: *now };
+        talk.conversation.poll(&mut Context::from_waker(&talk.waker), node, &mut listening)
+    }
+
+    /// Reads what has arrived, as long as the client may ask for more.
+    fn read_requests(&mut self, shared: &mut Shared) -> io::Result<bool> {
+        let mut progress = false;
+        loop {
+            let Role::WebSocket(_, talking) = &mut self.role else { return Ok(progress) };
+            let may_read = talking.talk.as_ref().is_none_or(|talk| talk.conversation.may_read());
+            if !talking.readable || !may_read {
+                return Ok(progress);
+            }
+            let room = shared.buffer.len();
+            match self.socket.read(&mut shared.buffer)? {
+                None => talking.readable = false,
+                Some(0) => {
+                    talking.readable = false;
+                    talking.talk(self.key, shared).conversation.hung_up();
+                    progress = true;
+                }
+                Some(count) => {
+                    // Less than there was room for is all that there was, but for the end.
+                    talking.readable = count == room || talking.hung_up;
+                    let mut input = BytesMut::from(&shared.buffer[..count]);
+                    let config = shared.config();
+                    talking.talk(self.key, shared).conversation.receive(config, &mut input);
+                    progress = true;
+                }
+            }
+        }
+    }
+
+    /// Our close frame is made: waits, but not for long, until it is sent and theirs has come.
+    fn closing(&mut self, sent: bool, shared: &mut Shared) -> Fate {
+        let limit = shared.now + CLOSE_TIMEOUT;
+        let Some(talk) = self.talk_mut() else { return Fate::Ends };
+        if sent && talk.conversation.is_over() {
+            return self.leave(shared);
+        }
+        if talk.limit.is_none() {
+            talk.limit = Some(limit);
+            self.set_timer(limit, shared);
+        }
+        Fate::Stays
+    }
+}
+
+/// The channels that a WebSocket listens to.
+struct Listening<'a> {
+    key: Key,
+    feeds: &'a mut Feeds<Seat>,
+    topics: &'a mut Topics,
+    now: Instant,
+}
+
+impl Watching for Listening<'_> {
+    fn watch(&mut self, channel: OpenChannel, start: Start) {
+        self.unwatch(channel.name());
+        let name = channel.name().clone();
+        let seat = self.topics.sit(channel, self.key.index as usize);
+        self.feeds.watch(name, start, seat);
+    }
+
+    fn unwatch(&mut self, channel: &ChannelName) {
+        if let Some(seat) = self.feeds.unwatch(channel) {
+            self.topics.rise(seat, self.now);
+        }
+    }
+
+    fn watches(&self, channel: &ChannelName) -> bool {
+        self.feeds.watches(channel)
+    }
+
+    fn count(&self) -> usize {
+        self.feeds.len()
+    }
+}

@@ -1,0 +1,89 @@
+//! What all connections of a worker share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use plainwire_hub::Item;
+
+use super::answer::LastAnswer;
+use super::connection::Key;
+use super::inbox::Inbox;
+use super::pages::Pages;
+use super::topics::Topics;
+use crate::config::Config;
+use crate::node::Node;
+
+/// Bytes read from a socket at a time.
+const READ_BYTES: usize = 64 << 10;
+
+/// The worker without its connections: each of them is given this while it does something.
+pub(super) struct Shared {
+    pub(super) node: Arc<Node>,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) topics: Topics,
+    pub(super) pages: Pages,
+    pub(super) timers: Timers,
+    /// What every connection reads into.
+    pub(super) buffer: Box<[u8]>,
+    /// What a feed gave, and how it looks on the wire: kept for their memory.
+    pub(super) items: Vec<Item>,
+    pub(super) pieces: Vec<Bytes>,
+    pub(super) last_answer: Option<LastAnswer>,
+    /// The time, read once a turn: microseconds do not matter to heartbeats.
+    pub(super) now: Instant,
+    pub(super) draining: bool,
+}
+
+impl Shared {
+    pub(super) fn new(node: Arc<Node>, inbox: Arc<Inbox>) -> Shared {
+        Shared {
+            topics: Topics::new(inbox.clone()),
+            pages: Pages::new(node.channels().log().clone(), inbox.clone()),
+            timers: Timers::default(),
+            buffer: vec![0; READ_BYTES].into(),
+            items: Vec::new(),
+            pieces: Vec::new(),
+            last_answer: None,
+            now: Instant::now(),
+            draining: node.channels().is_draining(),
+            node,
+            inbox,
+        }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        self.node.config()
+    }
+}
+
+/// When connections want to be looked at: one entry for each at most.
+#[derive(Default)]
+pub(super) struct Timers(BTreeSet<(Instant, Key)>);
+
+impl Timers {
+    /// Sets a connection's timer, in place of the one that it had.
+    pub(super) fn set(&mut self, before: Option<Instant>, at: Instant, key: Key) {
+        if let Some(before) = before {
+            self.remove(before, key);
+        }
+        self.0.insert((at, key));
+    }
+
+    pub(super) fn remove(&mut self, at: Instant, key: Key) {
+        self.0.remove(&(at, key));
+    }
+
+    /// When the next one is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    /// Takes one that is due.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Key> {
+        let first = self.0.first().filter(|(at, _)| *at <= now).copied()?;
+        self.0.remove(&first);
+        Some(first.1)
+    }
+}

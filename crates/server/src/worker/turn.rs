@@ -1,0 +1,279 @@
+//! The worker's loop.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mio::{Events, Token};
+use slab::Slab;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Sleep, sleep_until};
+
+use super::connection::{Connection, Fate, Key, Taken};
+use super::inbox::{Bell, Inbox, Note};
+use super::shared::Shared;
+use super::{Counted, Load};
+use crate::channels::Signal;
+use crate::http::Service;
+use crate::listen;
+use crate::node::Node;
+
+/// Sockets that are told of at a time.
+const EVENTS: usize = 1024;
+/// Deliveries after which whatever else runs on this thread has its turn: about two milliseconds.
+const SLICE: usize = 256;
+/// How often channels without listeners are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A worker: its connections, and what they share.
+pub(super) struct Worker {
+    service: Service,
+    shared: Shared,
+    sockets: AsyncFd<mio::Poll>,
+    events: Events,
+    connections: Slab<Connection>,
+    /// How often a place was given to a connection.
+    generation: u32,
+    /// Topics whose listeners are being walked, or will be.
+    walks: VecDeque<usize>,
+    notes: Vec<Note>,
+    timer: Pin<Box<Sleep>>,
+    next_sweep: Option<Instant>,
+    load: Load,
+    last_accepted: bool,
+    drain: Arc<Bell>,
+    draining: Arc<Signal>,
+    reader: usize,
+}
+
+impl Worker {
+    pub(super) fn new(
+        node: Arc<Node>,
+        service: Service,
+        inbox: Arc<Inbox>,
+        load: Load,
+    ) -> io::Result<Worker> {
+        let drain = Bell::of_drain(&inbox);
+        let draining = Arc::new(Signal::default());
+        let reader = node.channels().add_reader(draining.clone());
+        let _ = draining.poll_heard(&mut Context::from_waker(&drain.waker()));
+        Ok(Worker {
+            service,
+            shared: Shared::new(node, inbox),
+            sockets: in_runtime(mio::Poll::new()?)?,
+            events: Events::with_capacity(EVENTS),
+            connections: Slab::new(),
+            generation: 0,
+            walks: VecDeque::new(),
+            notes: Vec::new(),
+            timer: Box::pin(sleep_until((Instant::now() + SWEEP).into())),
+            next_sweep: None,
+            load,
+            last_accepted: false,
+            drain,
+            draining,
+            reader,
+        })
+    }
+
+    /// Runs until no connection is left and none will come.
+    pub(super) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.now = Instant::now();
+        self.take_notes(cx);
+        self.poll_sockets(cx);
+        self.fan_out();
+        self.poll_timers(cx);
+        if !self.walks.is_empty() {
+            // Requests and other connections first; then the walk goes on.
+            cx.waker().wake_by_ref();
+        }
+        // The sweep looks again after a second, whoever held the last connection.
+        if self.last_accepted && self.load.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn take_notes(&mut self, cx: &mut Context<'_>) {
+        let mut notes = std::mem::take(&mut self.notes);
+        self.shared.inbox.take(cx, &mut notes);
+        for note in notes.drain(..) {
+            match note {
+                Note::Accepted(stream, counted) => self.serve(stream, None, counted),
+                Note::Taken(taken) => self.take(*taken),
+                Note::Topic(topic) => self.refresh(topic),
+                Note::Requests(key) => self.with(key, Connection::requests),
+                Note::Page(key, page) => {
+                    self.shared.pages.ended();
+                    self.with(key, |connection, shared| connection.page(page, shared));
+                }
+                Note::Drain => self.drain(),
+                Note::LastAccepted => self.last_accepted = true,
+            }
+        }
+        self.notes = notes;
+    }
+
+    /// Gives a connection to hyper, which gives it back when there is something to watch.
+    fn serve(&self, stream: std::net::TcpStream, early: Option<Bytes>, counted: Counted) {
+        let (node, inbox) = (self.shared.node.clone(), self.shared.inbox.clone());
+        let serving = listen::connection(node, self.service.clone(), inbox, stream, early, counted);
+        self.shared.node.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::debug!(%error, "a connection broke off");
+            }
+        });
+    }
+
+    fn take(&mut self, taken: Taken) {
+        self.generation = self.generation.wrapping_add(1);
+        let place = self.connections.vacant_entry();
+        let key = Key { index: place.key() as u32, generation: self.generation };
+        match Connection::new(key, taken, self.sockets.get_ref().registry(), &mut self.shared) {
+            Ok(connection) => {
+                place.insert(connection);
+                self.with(key, Connection::begin);
+            }
+            Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
+        }
+    }
+
+    /// Does something with a connection, if it is still there.
+    fn with(&mut self, key: Key, act: impl FnOnce(&mut Connection, &mut Shared) -> Fate) {
+        let index = key.index as usize;
+        if let Some(connection) = self.connections.get_mut(index).filter(|connection| connection.key == key) {
+            let fate = act(connection, &mut self.shared);
+            self.settle(index, fate);
+        }
+    }
+
+    fn settle(&mut self, index: usize, fate: Fate) {
+        if fate == Fate::Stays {
+            return;
+        }
+        let (socket, early, counted) = self.connections.remove(index).end(&mut self.shared);
+        if fate == Fate::Returns {
+            match socket.release(self.sockets.get_ref().registry()) {
+                Ok(stream) => self.serve(stream, Some(early), counted),
+                Err(error) => tracing::debug!(%error, "a connection could not be given back"),
+            }
+        }
+    }
+
+    fn poll_sockets(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Ok(mut ready)) = self.sockets.poll_read_ready_mut(cx) {
+            if let Err(error) = ready.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO)) {
+                tracing::error!(%error, "sockets cannot be waited for");
+            }
+            // Fewer than there is room for are all; what comes after them makes the set ready anew.
+            if self.events.iter().count() < EVENTS {
+                ready.clear_ready();
+            }
+            drop(ready);
+            let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+            for event in &events {
+                let Token(index) = event.token();
+                if let Some(connection) = self.connections.get_mut(index) {
+                    let fate = connection.ready(event, &mut self.shared);
+                    self.settle(index, fate);
+                }
+            }
+            self.events = events;
+        }
+    }
+
+    fn refresh(&mut self, index: usize) {
+        let Some(topic) = self.shared.topics.get_mut(index) else { return };
+        topic.refresh();
+        if topic.walk.is_some() {
+            topic.again = true;
+        } else {
+            topic.walk = Some(0);
+            self.walks.push_back(index);
+        }
+    }
+
+    /// The fan-out: walks the listeners of the topics that have something new, a slice at a time.
+    fn fan_out(&mut self) {
+        let mut left = SLICE;
+        while let Some(&index) = self.walks.front() {
+            let Some((place, places)) = self.shared.topics.walk(index) else {
+                self.walks.pop_front();
+                continue;
+            };
+            let end = places.min(place + left);
+            for place in place..end {
+                let Some(connection) = self.shared.topics.sitting(index, place) else { continue };
+                let fate = self.connections[connection].news(index, &mut self.shared);
+                self.settle(connection, fate);
+            }
+            left -= end - place;
+            if self.shared.topics.walked(index, end) {
+                self.walks.pop_front();
+            }
+            if left == 0 {
+                break;
+            }
+        }
+    }
+
+    fn poll_timers(&mut self, cx: &mut Context<'_>) {
+        loop {
+            self.shared.now = Instant::now();
+            while let Some(key) = self.shared.timers.due(self.shared.now) {
+                self.with(key, Connection::timer);
+            }
+            if self.next_sweep.is_none_or(|at| self.shared.now >= at) {
+                self.next_sweep = Some(self.shared.now + SWEEP);
+                self.shared.topics.sweep(self.shared.now);
+            }
+            let next = self.shared.timers.next().into_iter().chain(self.next_sweep).min();
+            let next = next.unwrap_or(self.shared.now + SWEEP);
+            if self.timer.deadline() != next.into() {
+                self.timer.as_mut().reset(next.into());
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return;
+            }
+        }
+    }
+
+    /// Every reader is told to come back later.
+    fn drain(&mut self) {
+        self.drain.heard();
+        let _ = self.draining.poll_heard(&mut Context::from_waker(&self.drain.waker()));
+        self.shared.draining = self.shared.node.channels().is_draining();
+        let keys: Vec<Key> = self.connections.iter().map(|(_, connection)| connection.key).collect();
+        for key in keys {
+            self.with(key, |connection, shared| {
+                connection.feeds.look();
+                connection.pump(shared)
+            });
+        }
+    }
+}
+
+/// Makes a set of sockets one source of events of the runtime.
+fn in_runtime(sockets: mio::Poll) -> io::Result<AsyncFd<mio::Poll>> {
+    // SAFETY: a `Poll` owns its descriptor, keeps it open and never changes it until it is dropped, and it is not taken
+    // out of the `AsyncFd`.
+    #[expect(unsafe_code, reason = "tokio asks for a promise about descriptors that no type expresses")]
+    let registered = unsafe { AsyncFd::register_with_interest(sockets, Interest::READABLE) };
+    registered.map_err(io::Error::from)
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.node.channels().remove_reader(self.reader);
+        for connection in self.connections.drain() {
+            connection.end(&mut self.shared);
+        }
+    }
+}
