@@ -10,7 +10,14 @@ const LEFT: f64 = 86.0;
 /// Where it ends: the values of bars stand behind them.
 const RIGHT: f64 = WIDTH - 48.0;
 const ROW: f64 = 19.0;
-const TITLE: f64 = 22.0;
+const HEADING: f64 = 38.0;
+
+/// What a chart shows, and below it, smaller, how that came about.
+#[derive(Clone, Copy)]
+pub(super) struct Title {
+    pub(super) what: &'static str,
+    pub(super) how: &'static str,
+}
 
 /// A bar of two parts.
 pub(super) struct Bar {
@@ -41,7 +48,7 @@ fn class(own: bool) -> &'static str {
 
 /// Horizontal stacked bars, in groups; nothing if there are none.
 pub(super) fn bars(
-    title: &str,
+    title: Title,
     unit: &str,
     parts: Option<(&str, &str)>,
     groups: &[(impl Display, Vec<Bar>)],
@@ -76,14 +83,14 @@ pub(super) fn bars(
         }
         y += ROW * 0.3;
     }
-    Some(svg.finish(top + height + 36.0, title, &summary(&values, unit)))
+    Some(svg.finish(top + height + 36.0, title.what, &summary(&values, unit)))
 }
 
 /// Rows with three points on a logarithmic axis, in groups; nothing if there are none.
-pub(super) fn ranges(title: &str, unit: &str, groups: &[(impl Display, Vec<Range>)]) -> Option<String> {
+pub(super) fn ranges(title: Title, unit: &str, groups: &[(impl Display, Vec<Range>)]) -> Option<String> {
     let all = || groups.iter().flat_map(|(_, ranges)| ranges.iter().flat_map(|range| range.points));
     let (least, most) = (all().reduce(f64::min)?, all().reduce(f64::max)?);
-    let axis = Axis::decades(least, most, LEFT, RIGHT + 20.0);
+    let axis = Axis::decades(least, most, LEFT, RIGHT);
     let mut svg = Svg::new();
     let top = heading(&mut svg, title, None);
     let height: f64 = groups.iter().map(|(_, ranges)| ROW * (ranges.len() as f64 + 1.3)).sum();
@@ -96,12 +103,14 @@ pub(super) fn ranges(title: &str, unit: &str, groups: &[(impl Display, Vec<Range
             y += ROW;
             let series = if range.own { "own s0" } else { "other s1" };
             svg.group(series, |svg| {
-                svg.text(LEFT - 6.0, y, Anchor::End, if range.own { "strong" } else { "" }, &range.label);
+                let strong = if range.own { "strong" } else { "" };
+                svg.text(LEFT - 6.0, y, Anchor::End, strong, &range.label);
                 let line = range.points.map(|value| (axis.at(value), y - 4.0));
                 svg.line(&line);
                 for ((x, y), radius) in line.into_iter().zip([5.0, 4.0, 3.0]) {
                     svg.dot(x, y, radius);
                 }
+                svg.text(line[2].0 + 8.0, y, Anchor::Start, strong, &shown(range.points[1]));
             });
         }
         y += ROW * 0.3;
@@ -109,16 +118,11 @@ pub(super) fn ranges(title: &str, unit: &str, groups: &[(impl Display, Vec<Range
     let p99 = |range: &Range, group: &dyn Display| (format!("{}, {group}", range.label), range.points[1]);
     let values: Vec<_> =
         groups.iter().flat_map(|(group, ranges)| ranges.iter().map(move |range| p99(range, group))).collect();
-    Some(svg.finish(top + height + 36.0, title, &summary(&values, "µs at p99")))
+    Some(svg.finish(top + height + 36.0, title.what, &summary(&values, "µs at p99")))
 }
 
 /// A panel of lines for each group, one under the other; nothing if there are none.
-pub(super) fn curves(
-    title: &str,
-    across: &str,
-    up: &str,
-    panels: &[(impl Display, Vec<Curve>)],
-) -> Option<String> {
+pub(super) fn curves(title: Title, across: &str, panels: &[(impl Display, Vec<Curve>)]) -> Option<String> {
     const PANEL: f64 = 130.0;
     let all =
         || panels.iter().flat_map(|(_, curves)| curves.iter().flat_map(|curve| curve.points.iter().copied()));
@@ -134,7 +138,6 @@ pub(super) fn curves(
     }
     let mut svg = Svg::new();
     let mut top = heading(&mut svg, title, None);
-    svg.text(0.0, top + 4.0, Anchor::Start, "soft", up);
     for (group, curves) in panels {
         top += 26.0;
         svg.text(left, top, Anchor::Start, "strong", &group.to_string());
@@ -181,7 +184,7 @@ pub(super) fn curves(
         .iter()
         .flat_map(|(group, curves)| curves.iter().filter_map(move |curve| last(curve, group)))
         .collect();
-    Some(svg.finish(top + 30.0, title, &summary(&values, "µs at the largest size")))
+    Some(svg.finish(top + 30.0, title.what, &summary(&values, "µs at the largest size")))
 }
 
 /// Moves labels apart that would stand on each other; their order by place is kept.
@@ -198,15 +201,16 @@ fn apart(places: Vec<f64>) -> Vec<f64> {
     moved
 }
 
-/// Title and legend; gives back where the rest begins.
-fn heading(svg: &mut Svg, title: &str, parts: Option<(&str, &str)>) -> f64 {
-    svg.text(0.0, 14.0, Anchor::Start, "title", title);
-    let Some((user, kernel)) = parts else { return TITLE };
-    svg.rectangle(0.0, 24.0, 11.0, 11.0, "user");
-    svg.text(16.0, 34.0, Anchor::Start, "soft", user);
-    svg.rectangle(140.0, 24.0, 11.0, 11.0, "kernel");
-    svg.text(156.0, 34.0, Anchor::Start, "soft", kernel);
-    TITLE + 18.0
+/// Title, what was done, and legend; gives back where the rest begins.
+fn heading(svg: &mut Svg, title: Title, parts: Option<(&str, &str)>) -> f64 {
+    svg.text(0.0, 14.0, Anchor::Start, "title", title.what);
+    svg.text(0.0, 32.0, Anchor::Start, "soft", title.how);
+    let Some((user, kernel)) = parts else { return HEADING };
+    svg.rectangle(0.0, 42.0, 11.0, 11.0, "user");
+    svg.text(16.0, 52.0, Anchor::Start, "soft", user);
+    svg.rectangle(140.0, 42.0, 11.0, 11.0, "kernel");
+    svg.text(156.0, 52.0, Anchor::Start, "soft", kernel);
+    HEADING + 18.0
 }
 
 /// Vertical lines, with their values and the unit below.
@@ -260,6 +264,6 @@ mod tests {
     #[test]
     fn nothing_measured_is_nothing_drawn() {
         let none: [(&str, Vec<Bar>); 0] = [];
-        assert!(bars("title", "unit", None, &none).is_none());
+        assert!(bars(Title { what: "title", how: "" }, "unit", None, &none).is_none());
     }
 }

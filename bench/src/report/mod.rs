@@ -50,7 +50,7 @@ fn page(results: &Results, plots: &[Plot]) -> String {
     if !plots.is_empty() {
         text += "\n## Plots\n\nServer on one core, clients on the other.\n";
         for plot in plots {
-            let _ = write!(text, "\n![{}]({})\n", plot.caption, plot.file);
+            let _ = write!(text, "\n![{}: {}]({})\n", plot.title.what, plot.title.how, plot.file);
         }
     }
     if let Some(section) = transports::section(figures) {

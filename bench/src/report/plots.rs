@@ -1,31 +1,21 @@
 //! The plots.
 
-use super::charts::{self, Bar, Curve, Range};
+use super::charts::{self, Bar, Curve, Range, Title};
 use super::figures::{Figures, PLAINWIRE, label, median};
 use crate::model::{Metric, Placement, Run, Scenario, Transport};
 
 /// A drawing, the file that it goes into, and what it shows.
 pub(super) struct Plot {
     pub(super) file: &'static str,
-    pub(super) caption: &'static str,
+    pub(super) title: Title,
     pub(super) svg: String,
 }
 
 /// All for which there are figures.
 pub(super) fn all(figures: Figures<'_>) -> Vec<Plot> {
     let drawn = [
-        cpu(
-            figures,
-            "cpu.svg",
-            Scenario::OneByOne,
-            "CPU per delivery, one message at a time to 1,000 subscribers",
-        ),
-        cpu(
-            figures,
-            "piled-up.svg",
-            Scenario::PiledUp,
-            "CPU per delivery, 32 messages piled up, 1,000 subscribers",
-        ),
+        cpu(figures, "cpu.svg", Scenario::OneByOne, "one channel, one message at a time"),
+        cpu(figures, "piled-up.svg", Scenario::PiledUp, "one channel, 32 messages at hand at once"),
         memory(figures),
         scaling(figures),
         latency(figures),
@@ -55,35 +45,37 @@ fn bars<'a>(
     Transport::ALL.into_iter().map(of).filter(|(_, bars)| !bars.is_empty()).collect()
 }
 
-fn cpu(figures: Figures<'_>, file: &'static str, scenario: Scenario, caption: &'static str) -> Option<Plot> {
+fn cpu(figures: Figures<'_>, file: &'static str, scenario: Scenario, how: &'static str) -> Option<Plot> {
+    let title = Title { what: "CPU per delivery", how };
     let bars = bars(figures, scenario, |run| {
         Some((median(run, Metric::UserPerDelivery)?, median(run, Metric::SystemPerDelivery)?))
     });
-    let svg = charts::bars(caption, "µs of the server's CPU", Some(("user space", "kernel")), &bars)?;
-    Some(Plot { file, caption, svg })
+    let svg = charts::bars(title, "µs of the server's CPU", Some(("user space", "kernel")), &bars)?;
+    Some(Plot { file, title, svg })
 }
 
 fn memory(figures: Figures<'_>) -> Option<Plot> {
-    let caption = "Memory per idle connection";
+    let title = Title { what: "Memory per idle connection", how: "nothing is sent" };
     let bars = bars(figures, Scenario::Idle, |run| {
         Some((median(run, Metric::UserBytes)?, median(run, Metric::KernelBytes).unwrap_or(0.0)))
     });
-    let svg = charts::bars(caption, "bytes", Some(("the server's own", "kernel, both ends")), &bars)?;
-    Some(Plot { file: "memory.svg", caption, svg })
+    let svg = charts::bars(title, "bytes", Some(("the server's own", "kernel, both ends")), &bars)?;
+    Some(Plot { file: "memory.svg", title, svg })
 }
 
 fn connections(figures: Figures<'_>) -> Option<Plot> {
-    let caption = "Connections opened per second";
+    let title = Title { what: "Connections opened per second", how: "all as fast as they are taken" };
     let bars = bars(figures, Scenario::Connect, |run| {
         let seconds = median(run, Metric::ConnectSeconds).filter(|&seconds| seconds > 0.0)?;
         Some((run.subscribers as f64 / seconds, 0.0))
     });
-    let svg = charts::bars(caption, "connections a second", None, &bars)?;
-    Some(Plot { file: "connections.svg", caption, svg })
+    let svg = charts::bars(title, "connections a second", None, &bars)?;
+    Some(Plot { file: "connections.svg", title, svg })
 }
 
 fn scaling(figures: Figures<'_>) -> Option<Plot> {
-    let caption = "CPU per delivery against subscribers";
+    let how = "µs of the server's CPU, one message at a time";
+    let title = Title { what: "CPU per delivery against subscribers", how };
     let runs = figures.runs(Placement::OneCore, Scenario::Scaling);
     let panel = |transport: Transport| {
         let mut curves: Vec<Curve> = Vec::new();
@@ -102,12 +94,13 @@ fn scaling(figures: Figures<'_>) -> Option<Plot> {
     };
     let panels: Vec<_> =
         Transport::ALL.into_iter().map(panel).filter(|(_, curves)| !curves.is_empty()).collect();
-    let svg = charts::curves(caption, "subscribers", "µs of the server's CPU per delivery", &panels)?;
-    Some(Plot { file: "scaling.svg", caption, svg })
+    let svg = charts::curves(title, "subscribers", &panels)?;
+    Some(Plot { file: "scaling.svg", title, svg })
 }
 
 fn latency(figures: Figures<'_>) -> Option<Plot> {
-    let caption = "From publish to receipt: p50, p99 and p99.9";
+    let how = "p50, p99 and p99.9, from the large dot to the small; in figures p99";
+    let title = Title { what: "From publish to receipt", how };
     let runs = figures.runs(Placement::OneCore, Scenario::Latency);
     let of = |transport| {
         let these = runs.iter().filter(|run| run.transport == Some(transport));
@@ -122,6 +115,6 @@ fn latency(figures: Figures<'_>) -> Option<Plot> {
     };
     let groups: Vec<_> =
         Transport::ALL.into_iter().map(of).filter(|(_, ranges)| !ranges.is_empty()).collect();
-    let svg = charts::ranges(caption, "µs, each line ten times the one before", &groups)?;
-    Some(Plot { file: "latency.svg", caption, svg })
+    let svg = charts::ranges(title, "µs, each line ten times the one before", &groups)?;
+    Some(Plot { file: "latency.svg", title, svg })
 }
