@@ -42,7 +42,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIRECTORY", default_value = "docs/benchmarks")]
     out: PathBuf,
     /// Where servers are installed, and run.
-    #[arg(long, value_name = "DIRECTORY", default_value = "target/bench")]
+    #[arg(long, value_name = "DIRECTORY", env = "PLAINWIRE_BENCH_WORK", default_value = "target/bench")]
     work: PathBuf,
     /// Plainwire's binary; the one beside this program if not given.
     #[arg(long, value_name = "FILE")]
@@ -181,8 +181,9 @@ fn line(run: &Run) -> String {
         run.server, run.placement, run.scenario, run.subscribers, run.channels
     );
     for (metric, repeats) in &run.metrics {
-        let is_good = matches!(metric, Metric::Lost | Metric::Repeated | Metric::OutOfOrder | Metric::Refused)
-            && repeats.max() == 0.0;
+        let is_good =
+            matches!(metric, Metric::Lost | Metric::Repeated | Metric::OutOfOrder | Metric::Refused)
+                && repeats.max() == 0.0;
         if !is_good {
             line += &format!(" {metric:?}={:.2}", repeats.median());
             if repeats.0.len() > 1 {

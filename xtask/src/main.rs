@@ -1,5 +1,6 @@
 //! Every chore of the repository: `cargo xtask help`.
 
+mod bench;
 mod command;
 mod install;
 mod instructions;
@@ -20,6 +21,7 @@ Every chore of the repository.
     cargo xtask test STEP -- ARGS…   run one, and hand ARGS to the program behind it
     cargo xtask tidy                 the style checks alone: layout, lengths, links, purity of sources
     cargo xtask soak [MINUTES]       the largest tests, in release mode, with new seeds, again and again (15 minutes)
+    cargo xtask bench [ARGS…]        measure Plainwire beside what a user would pick instead; `bench -- --help` lists ARGS
     cargo xtask install              install what the tests need, and run nothing
     cargo xtask help                 this text
 
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         ["tidy"] => test(&["tidy"]),
         ["soak"] => ended(soak::soak(None)),
         ["soak", minutes] => ended(soak::soak(Some(minutes))),
+        ["bench", "--", rest @ ..] | ["bench", rest @ ..] => ended(bench::bench(rest)),
         ["install"] => ended(install::everything()),
         [word, ..] => misused(&format!("there is no chore `{word}`")),
     }

@@ -111,7 +111,10 @@ mod tests {
         assert!(channel.publish(b"{}"));
         assert!(!channel.publish(b"[]"));
         let (subscribers, bytes) = channel.take(Form::Ndjson);
-        assert_eq!((subscribers.as_slice(), bytes.as_slice()), ([7].as_slice(), b"3\r\n{}\n\r\n3\r\n[]\n\r\n".as_slice()));
+        assert_eq!(
+            (subscribers.as_slice(), bytes.as_slice()),
+            ([7].as_slice(), b"3\r\n{}\n\r\n3\r\n[]\n\r\n".as_slice())
+        );
         channel.put_back(Form::Ndjson, subscribers);
         assert_eq!(channel.subscribers[Form::Ndjson as usize], [7]);
         assert!(channel.take(Form::Sse).1.is_empty());

@@ -70,7 +70,8 @@ impl<'a> Request<'a> {
             }
         };
         Some(
-            format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes(),
+            format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .into_bytes(),
         )
     }
 }

@@ -223,7 +223,8 @@ impl Bare {
     fn close(&mut self, index: usize) {
         let client = self.clients[index].take();
         if let Some((channel, form)) = client.and_then(|client| client.listens) {
-            self.channels[channel as usize].subscribers[form as usize].retain(|&other| other as usize != index);
+            self.channels[channel as usize].subscribers[form as usize]
+                .retain(|&other| other as usize != index);
         }
         self.unread.remove(&index);
         self.unsent.remove(&index);

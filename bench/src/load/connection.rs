@@ -114,7 +114,8 @@ impl Connection {
         }
         loop {
             let before = self.unread.len();
-            let room = scratch.get_mut(before..).filter(|room| !room.is_empty()).ok_or("a message too long")?;
+            let room =
+                scratch.get_mut(before..).filter(|room| !room.is_empty()).ok_or("a message too long")?;
             let length = match self.socket.read(room) {
                 Ok(0) => return Err("the server ended a subscription".to_owned()),
                 Ok(length) => length,
@@ -242,7 +243,11 @@ impl Connection {
     fn long_poll(&mut self, bytes: &[u8], how: &Subscription, ledger: &mut Ledger) -> Result<usize, String> {
         let Some((head, body, used)) = http::answer(bytes)? else { return Ok(0) };
         if !matches!(head.status, 200 | 204 | 304 | 408) {
-            return Err(format!("a long poll was answered {}: {}", head.status, String::from_utf8_lossy(body)));
+            return Err(format!(
+                "a long poll was answered {}: {}",
+                head.status,
+                String::from_utf8_lossy(body)
+            ));
         }
         if head.closes() {
             return Err("the server closed a connection of long polls".to_owned());

@@ -19,7 +19,7 @@ const PUBLISHERS: usize = 1 << 30;
 /// How many handshakes may be under way.
 const HANDSHAKES: usize = 128;
 /// How long to wait while nothing at all happens, in nanoseconds.
-const PATIENCE: u64 = 10_000_000_000;
+const PATIENCE: u64 = if cfg!(test) { 2_000_000_000 } else { 10_000_000_000 };
 /// The receive buffer of one that never reads: it shall be full soon.
 const STALLED_BUFFER: usize = 4_096;
 const SCRATCH: usize = 256 * 1024;
@@ -164,7 +164,9 @@ impl Fleet {
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(receive_buffer.is_none())?;
         match socket.connect(&SockAddr::from(address)) {
-            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => Err(error),
+            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
+                Err(error)
+            }
             _ => Ok(TcpStream::from_std(socket.into())),
         }
     }
@@ -190,7 +192,11 @@ impl Fleet {
     }
 
     /// Opens connections to publish over, and publishes over these from now on.
-    pub(crate) fn open_publishers(&mut self, publications: Vec<Publication>, count: usize) -> Result<(), String> {
+    pub(crate) fn open_publishers(
+        &mut self,
+        publications: Vec<Publication>,
+        count: usize,
+    ) -> Result<(), String> {
         let channels = publications.len();
         self.ledger.reach(channels);
         let address = publications.first().ok_or("no publication")?.address.parse::<SocketAddr>();
@@ -295,9 +301,8 @@ fn opening(
     transport: Transport,
     ledger: &Ledger,
 ) -> Vec<u8> {
-    let subscription = |listener: usize| {
-        &subscriptions[ledger.listeners[listener].channel as usize % subscriptions.len()]
-    };
+    let subscription =
+        |listener: usize| &subscriptions[ledger.listeners[listener].channel as usize % subscriptions.len()];
     let first = subscription(listeners.start);
     if !transport.is_http2() {
         return first_request(first, transport);

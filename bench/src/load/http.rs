@@ -17,7 +17,8 @@ impl<'a> Head<'a> {
     /// The head that `bytes` begin with. None while it is incomplete.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Option<Head<'a>>, String> {
         let Some(end) = memmem::find(bytes, b"\r\n\r\n") else { return Ok(None) };
-        let head = std::str::from_utf8(&bytes[..end + 2]).map_err(|_| "a head that is not text".to_owned())?;
+        let head =
+            std::str::from_utf8(&bytes[..end + 2]).map_err(|_| "a head that is not text".to_owned())?;
         let (first, lines) = head.split_once("\r\n").unwrap_or((head, ""));
         let status = first.split(' ').nth(1).and_then(|word| word.parse().ok());
         let status = status.ok_or_else(|| format!("no HTTP answer: {first}"))?;
@@ -174,7 +175,10 @@ mod tests {
             assert_eq!(answer(&next).unwrap().unwrap().2, whole.len());
         }
         let (head, body, _) = answer(sized).unwrap().unwrap();
-        assert_eq!((head.status, body, head.closes(), head.header("Absent")), (201, b"hi".as_slice(), true, None));
+        assert_eq!(
+            (head.status, body, head.closes(), head.header("Absent")),
+            (201, b"hi".as_slice(), true, None)
+        );
         let empty = b"HTTP/1.1 204 No Content\r\nPlainwire-Cursor: a.1\r\n\r\n";
         assert_eq!(answer(empty).unwrap().unwrap().0.header("plainwire-cursor"), Some("a.1"));
     }

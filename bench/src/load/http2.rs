@@ -207,7 +207,9 @@ mod tests {
     fn only_a_status_of_200_is_accepted() {
         let take = |flags, block: &[u8]| {
             let bytes = framed(HEADERS, flags, 3, block);
-            Connection::default().frame(&bytes).map(|event| event.map(|(event, _)| event == Event::Accepted(1)))
+            Connection::default()
+                .frame(&bytes)
+                .map(|event| event.map(|(event, _)| event == Event::Accepted(1)))
         };
         assert_eq!(take(END_HEADERS, &[0x88, 1]), Ok(Some(true)));
         assert_eq!(take(END_HEADERS, &[0x3F, 0x88]), Ok(Some(true)));

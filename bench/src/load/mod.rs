@@ -53,7 +53,9 @@ impl Fleet {
             Order::Open { subscriptions, transport, count, streams, .. } => {
                 self.open(subscriptions, transport, count, streams)
             }
-            Order::Publishers { publications, connections } => self.open_publishers(publications, connections),
+            Order::Publishers { publications, connections } => {
+                self.open_publishers(publications, connections)
+            }
             Order::Rounds { rounds, burst, paused } => self.rounds(rounds, burst, &paused),
             Order::Stream { messages, seconds } => self.stream(messages, seconds),
             Order::Rate { per_second, messages } => self.rate(per_second, messages),

@@ -70,7 +70,8 @@ fn number(text: &[u8], from: usize) -> Option<(u64, usize)> {
 mod tests {
     use super::*;
 
-    const TEXT: &[u8] = b"id: 1\ndata: {\"n\":1,\"t\":1234567,\"pad\":\"{\"}\n\ndata: {\"n\":22,\"t\":7,\"pad\":\"\"}\n\n";
+    const TEXT: &[u8] =
+        b"id: 1\ndata: {\"n\":1,\"t\":1234567,\"pad\":\"{\"}\n\ndata: {\"n\":22,\"t\":7,\"pad\":\"\"}\n\n";
     const MESSAGES: [Found; 2] = [Found { n: 1, t: 1_234_567 }, Found { n: 22, t: 7 }];
 
     fn scanned(pieces: &[&[u8]]) -> Vec<Found> {

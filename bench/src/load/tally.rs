@@ -48,7 +48,7 @@ impl Listener {
             self.repeated += 1;
             return false;
         } else {
-            while n - self.whole - 2 >= WINDOW {
+            while n >= self.whole + 2 + WINDOW {
                 // The oldest missing one is given up.
                 self.whole += 1;
                 self.close_gap();

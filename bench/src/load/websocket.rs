@@ -75,9 +75,12 @@ mod tests {
 
     #[test]
     fn frames_of_every_length_are_read_only_once_they_are_whole() {
-        for (length, head) in
-            [(0, vec![0]), (125, vec![125]), (126, vec![126, 0, 126]), (70_000, vec![127, 0, 0, 0, 0, 0, 1, 0x11, 0x70])]
-        {
+        for (length, head) in [
+            (0, vec![0]),
+            (125, vec![125]),
+            (126, vec![126, 0, 126]),
+            (70_000, vec![127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]),
+        ] {
             let bytes: Vec<u8> =
                 [0x81].into_iter().chain(head).chain(std::iter::repeat_n(b'x', length)).collect();
             for end in (0..bytes.len()).step_by(1 + length / 100) {

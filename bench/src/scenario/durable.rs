@@ -17,8 +17,7 @@ impl Stage<'_> {
     pub(super) fn durable(&self, metrics: &mut Metrics) -> Result<(), String> {
         for _ in 0..self.sizes.repeats {
             let mut session = Session::start(self.server, self.part.placement, true, self.places)?;
-            for (publishers, metric) in
-                [(PUBLISHERS, Metric::DurablePublishes), (1, Metric::DurableOneByOne)]
+            for (publishers, metric) in [(PUBLISHERS, Metric::DurablePublishes), (1, Metric::DurableOneByOne)]
             {
                 session.publishers(publishers, 1)?;
                 let outcome = session.succeed(&order(self.sizes.seconds))?;

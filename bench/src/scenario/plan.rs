@@ -37,8 +37,9 @@ pub(crate) fn parts(servers: &[Box<dyn Server>], sizes: &Sizes, wanted: &Wanted)
         for scenario in scenarios(placement) {
             for transport in Transport::ALL.map(Some).into_iter().chain([None]) {
                 for subscribers in subscribers(*scenario, sizes) {
-                    let can =
-                        |(_, server): &(usize, &Box<dyn Server>)| can(server.as_ref(), placement, *scenario, transport);
+                    let can = |(_, server): &(usize, &Box<dyn Server>)| {
+                        can(server.as_ref(), placement, *scenario, transport)
+                    };
                     parts.extend(servers.iter().enumerate().filter(can).map(|(server, _)| Part {
                         server,
                         placement,

@@ -52,8 +52,7 @@ impl<'a> Session<'a> {
         let data = directory.path().join("server");
         fs::create_dir(&data).map_err(|error| error.to_string())?;
         let cores = if placement == Placement::OneCore { 1 } else { cores() };
-        let launch =
-            Launch { listen, control, directory: data, tools: places.tools.clone(), cores, durable };
+        let launch = Launch { listen, control, directory: data, tools: places.tools.clone(), cores, durable };
         let mut command = server.command(&launch)?;
         let log = directory.path().join("log");
         let file = File::create(&log).map_err(|error| error.to_string())?;

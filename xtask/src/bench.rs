@@ -1,0 +1,22 @@
+//! The side-by-side measurements: both release binaries, then `plainwire-bench run`.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::command::run;
+use crate::toolchain::cargo;
+use crate::workspace;
+
+/// For a first build in release mode.
+const BUILD: Duration = Duration::from_secs(60 * 60);
+/// For everything, with every server installed anew.
+const RUN: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// Builds, and hands `arguments` on.
+pub(crate) fn bench(arguments: &[&str]) -> Result<(), String> {
+    let packages = ["--package", "plainwire", "--package", "plainwire-bench"];
+    run(cargo(&["build", "--locked", "--release"]).args(packages), BUILD)?;
+    let mut command = Command::new(workspace::target().join("release/plainwire-bench"));
+    command.arg("run").args(arguments).env("PLAINWIRE_BENCH_WORK", workspace::target().join("bench"));
+    run(&mut command, RUN)
+}
