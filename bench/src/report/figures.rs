@@ -21,6 +21,11 @@ impl<'a> Figures<'a> {
         runs
     }
 
+    /// All runs of a server.
+    pub(super) fn runs_of(self, server: &str) -> impl Iterator<Item = &'a Run> + Clone {
+        self.0.runs.iter().filter(move |run| run.server == server)
+    }
+
     /// One run: of several sizes the largest.
     pub(super) fn run(
         self,
@@ -30,7 +35,7 @@ impl<'a> Figures<'a> {
         transport: Option<Transport>,
     ) -> Option<&'a Run> {
         let these = |run: &&Run| run.server == server && run.transport == transport;
-        self.runs(placement, scenario).into_iter().filter(these).next_back()
+        self.runs(placement, scenario).into_iter().rfind(these)
     }
 
     /// The median of a metric, with the server on one core.
@@ -57,9 +62,18 @@ impl<'a> Figures<'a> {
     }
 }
 
-/// The repeats of a metric, if there are any.
+/// The repeats of a metric, if there are any. What a failed run measured until it failed is not a figure.
 pub(super) fn repeats(run: &Run, metric: Metric) -> Option<&Repeats> {
-    run.metrics.get(&metric).filter(|repeats| !repeats.0.is_empty())
+    run.metrics.get(&metric).filter(|repeats| !repeats.0.is_empty() && run.failure.is_none())
+}
+
+/// How many deliveries were lost, repeated and out of order in these runs, failed ones too; nothing if nobody counted.
+pub(super) fn wrong<'a>(runs: impl Iterator<Item = &'a Run> + Clone) -> Option<[f64; 3]> {
+    let sum = |metric| {
+        let counts = runs.clone().filter_map(|run| run.metrics.get(&metric)).flat_map(|repeats| &repeats.0);
+        counts.copied().reduce(|one, other| one + other)
+    };
+    Some([sum(Metric::Lost)?, sum(Metric::Repeated)?, sum(Metric::OutOfOrder)?])
 }
 
 /// The median of a metric, if it was measured.
@@ -92,8 +106,16 @@ pub(super) fn shown(value: f64) -> String {
         size if size >= 0.9995 => 2,
         _ => 3,
     };
-    let text = format!("{value:.digits$}");
-    let whole = text.split('.').next().unwrap_or(&text);
+    grouped(&format!("{value:.digits$}"))
+}
+
+/// A number of things, thousands apart.
+pub(super) fn counted(value: f64) -> String {
+    grouped(&format!("{value:.0}"))
+}
+
+fn grouped(text: &str) -> String {
+    let whole = text.split('.').next().unwrap_or(text);
     let sign = usize::from(whole.starts_with('-'));
     let mut grouped = String::new();
     for (at, digit) in whole.chars().enumerate() {

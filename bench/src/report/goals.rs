@@ -1,6 +1,6 @@
 //! What was to be reached, and whether it was.
 
-use super::figures::{BARE, Figures, PLAINWIRE, label, median, shown};
+use super::figures::{BARE, Figures, PLAINWIRE, counted, label, median, shown, wrong};
 use crate::model::{Metric, Placement, Scenario, Transport};
 
 /// One goal over one transport.
@@ -215,8 +215,8 @@ fn scaling(figures: Figures<'_>) -> Vec<Goal> {
                 (most / least - 1.0) * 100.0,
                 shown(least),
                 shown(most),
-                shown(costs[0].0 as f64),
-                shown(costs[costs.len() - 1].0 as f64)
+                counted(costs[0].0 as f64),
+                counted(costs[costs.len() - 1].0 as f64)
             ),
             reached: most <= 1.15 * least,
         });
@@ -231,23 +231,10 @@ fn scaling(figures: Figures<'_>) -> Vec<Goal> {
 
 /// Whether nothing of ours was ever lost, repeated or out of order, in all repeats of all runs.
 fn correct(figures: Figures<'_>) -> Goal {
-    let counted = wrong(figures, PLAINWIRE);
+    let counted = wrong(figures.runs_of(PLAINWIRE));
     let outcome = counted.map(|[lost, repeated, disordered]| Outcome {
-        figure: format!("{} / {} / {}", shown(lost), shown(repeated), shown(disordered)),
+        figure: format!("{} / {} / {}", counted(lost), counted(repeated), counted(disordered)),
         reached: lost + repeated + disordered == 0.0,
     });
     Goal::new("lost / repeated / out of order, everywhere", "0 / 0 / 0", outcome)
-}
-
-/// How many deliveries of a server were lost, repeated and out of order; nothing if nobody counted.
-pub(super) fn wrong(figures: Figures<'_>, server: &str) -> Option<[f64; 3]> {
-    let sum = |metric| {
-        let runs = figures.0.runs.iter().filter(|run| run.server == server);
-        let counts: Vec<f64> = runs
-            .filter_map(|run| run.metrics.get(&metric))
-            .flat_map(|repeats| repeats.0.iter().copied())
-            .collect();
-        (!counts.is_empty()).then(|| counts.iter().sum())
-    };
-    Some([sum(Metric::Lost)?, sum(Metric::Repeated)?, sum(Metric::OutOfOrder)?])
 }

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use figures::{Figures, day, label, shown};
+use figures::{Figures, counted, day, label, wrong};
 use plots::Plot;
 
 use crate::model::{PAYLOAD_BYTES, Results};
@@ -47,6 +47,7 @@ fn page(results: &Results, plots: &[Plot]) -> String {
     let _ = write!(text, "\n## Goals\n\n{}", goal_table(figures));
     let _ = write!(text, "\n## Ahead and behind\n\n{}", tables::losses(figures));
     let _ = write!(text, "\n## Lost, repeated, out of order\n\n{}", wrong_table(figures));
+    text += &tables::failures(figures);
     if !plots.is_empty() {
         text += "\n## Plots\n\nServer on one core, clients on the other.\n";
         for plot in plots {
@@ -132,8 +133,8 @@ fn wrong_table(figures: Figures<'_>) -> String {
          | server | lost | repeated | out of order |\n| --- | ---: | ---: | ---: |\n",
     );
     for server in &figures.0.servers {
-        if let Some(counts) = goals::wrong(figures, &server.name) {
-            let [lost, repeated, disordered] = counts.map(shown);
+        if let Some(counts) = wrong(figures.runs_of(&server.name)) {
+            let [lost, repeated, disordered] = counts.map(counted);
             let _ = writeln!(text, "| {} | {lost} | {repeated} | {disordered} |", label(&server.name, None));
         }
     }
@@ -145,19 +146,22 @@ fn method() -> String {
     format!(
         "- **Payload**: {PAYLOAD_BYTES} bytes of JSON, with the number of the message and the time of sending. Everything runs over loopback, \
          without TLS.\n\
-         - **Servers**: each started anew for each repeat of a scenario, with messages in memory, and with as many workers as it has cores. \
-         *bare write* has the sockets in a list and calls `write` for each with bytes made beforehand; with messages piled up it \
-         writes them at once: the least that a server on sockets can do. Node.js and Socket.IO have one thread in either placement. \
-         Nchan's NDJSON is its raw stream, Centrifugo's its one-way HTTP stream.\n\
-         - **CPU per delivery**: user and system time of the server's processes over the scenario, divided by the messages that reached \
-         a subscriber. Receiving the published message is part of it.\n\
-         - **Own memory per idle connection**: growth of the anonymous memory of the server's processes from no subscription to all, divided by \
-         their number; nothing is sent meanwhile. The kernel's is the growth of what the system counts for sockets and slabs, both ends of \
-         the connection.\n\
-         - **From publish to receipt**: from before the publisher writes its request to when a subscriber has read the message, \
-         both by the same clock. All subscribers' times of a repeat together give its percentiles.\n\
-         - **Durable publishes**: HTTP requests that were acknowledged after a sync, beside appends of the same size to a file on the same \
-         disk with a sync each.\n\
+         - **Servers** are started anew for each scenario and transport, and to open connections for each repeat. Messages are in memory. \
+         Each server has as many workers as cores; Node.js and Socket.IO have one thread wherever they run. \
+         *bare write* has its sockets in a list and calls `write` for each with bytes made beforehand; what has piled up it \
+         writes at once: the least that a server on sockets can do. Nchan's NDJSON is its raw stream, Centrifugo's its one-way HTTP stream.\n\
+         - **CPU per delivery**: user and system time of the server's processes, divided by the messages that reached a subscriber. \
+         Taking the published message is part of it. *One message at a time*: the next is published once every subscriber has the last. \
+         *Piled up*: the server is stopped while 32 messages are sent to it, then goes on.\n\
+         - **Own memory per idle connection**: growth of the anonymous memory of the server's processes, divided by the connections (over \
+         HTTP/2: the streams, 100 a connection). What the first hundred connections leave behind is not part of it, nor is memory that \
+         processes share, which Nchan has for messages. The kernel's is the growth of its slabs and of TCP's buffers, both ends of the \
+         connection.\n\
+         - **From publish to receipt**: from just before the publisher writes its request to when a subscriber has read the message, \
+         by the same clock. The times of all subscribers and all messages of a repeat give its percentiles.\n\
+         - **Stalled readers** stop to read, while 32 messages at a time go to everyone until their sockets are full.\n\
+         - **Durable publishes**: requests acknowledged after a sync, beside appends of the same size to a file on the same disk with a \
+         sync each.\n\
          - Configurations of the other servers are in [bench/peers](../../bench/peers), how they are started in \
          [bench/src/peers](../../bench/src/peers). The figures behind this page are in `results.json`."
     )

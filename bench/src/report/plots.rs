@@ -66,6 +66,8 @@ fn memory(figures: Figures<'_>) -> Option<Plot> {
 fn connections(figures: Figures<'_>) -> Option<Plot> {
     let title = Title { what: "Connections opened per second", how: "all as fast as they are taken" };
     let bars = bars(figures, Scenario::Connect, |run| {
+        // Over HTTP/2 most of what is opened are streams.
+        run.transport.filter(|transport| !transport.is_http2())?;
         let seconds = median(run, Metric::ConnectSeconds).filter(|&seconds| seconds > 0.0)?;
         Some((run.subscribers as f64 / seconds, 0.0))
     });

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::figures::{BARE, Figures, PLAINWIRE, label, median, repeats, shown, spread};
+use super::figures::{BARE, Figures, PLAINWIRE, counted, label, median, repeats, shown, spread, wrong};
 use crate::model::{Metric, Placement, Run, Scenario};
 
 /// A column: its heading and its metric. The first column is also given as a ratio to the bare server.
@@ -130,7 +130,8 @@ fn row(figures: Figures<'_>, run: &Run, columns: &[Column]) -> String {
     let name = label(&run.server, run.transport);
     let name = if run.server == PLAINWIRE { format!("**{name}**") } else { name };
     let transport = run.transport.map_or("–".into(), |transport| transport.to_string());
-    let mut text = format!("| {transport} | {name} | {} |", shown(run.subscribers as f64));
+    let name = name + &faults(run);
+    let mut text = format!("| {transport} | {name} | {} |", counted(run.subscribers as f64));
     if let Some(failure) = &run.failure {
         let _ = write!(text, " failed: {} |", cell(failure));
         return text + &" |".repeat(columns.len());
@@ -146,6 +147,35 @@ fn row(figures: Figures<'_>, run: &Run, columns: &[Column]) -> String {
         }
     }
     text
+}
+
+/// What went wrong in a run that has figures: they are worth less then.
+fn faults(run: &Run) -> String {
+    match wrong([run].into_iter()) {
+        Some([lost, repeated, disordered]) if lost + repeated + disordered > 0.0 => {
+            format!(
+                " ({} lost, {} repeated, {} out of order)",
+                shown(lost),
+                shown(repeated),
+                shown(disordered)
+            )
+        }
+        _ => String::new(),
+    }
+}
+
+/// The runs that failed, and why.
+pub(super) fn failures(figures: Figures<'_>) -> String {
+    let failed = figures.0.runs.iter().filter_map(|run| {
+        let transport = run.transport.map_or(String::new(), |transport| format!(", {transport}"));
+        let scenario = SCENARIOS.iter().find(|(scenario, ..)| *scenario == run.scenario);
+        let heading = scenario.map_or("Durable publishes", |(_, heading, ..)| heading);
+        let place = if run.placement == Placement::OneCore { "one core" } else { "all cores" };
+        let name = label(&run.server, run.transport);
+        Some(format!("- {name}, {heading}{transport}, {place}: {}\n", cell(run.failure.as_ref()?)))
+    });
+    let failed: String = failed.collect();
+    if failed.is_empty() { failed } else { format!("\n## What failed\n\n{failed}") }
 }
 
 /// The ratio to the bare server with as many subscribers.

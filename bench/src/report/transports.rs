@@ -7,6 +7,8 @@ use crate::model::{Metric, Placement, Scenario, Transport};
 
 /// What is claimed: so much more memory, in per cent.
 const CLAIM: (f64, f64) = (30.0, 40.0);
+/// What differs by no more is the same, in per cent: repeats differ by as much.
+const ALIKE: f64 = 5.0;
 /// How much a busy client gets.
 const BUSY_MESSAGES_PER_SECOND: f64 = 10.0;
 
@@ -108,12 +110,17 @@ fn verdict(per_cent: f64) -> String {
     let (low, high) = CLAIM;
     match per_cent {
         more if more > high => format!("That is more than the claimed {low:.0} to {high:.0} %."),
-        more if more >= low => format!("That is the {low:.0} to {high:.0} % of the claim."),
-        more if more > 0.0 => {
-            format!("So there is a difference, but not the claimed {low:.0} to {high:.0} %.")
+        more if more >= low => format!("That is the claimed {low:.0} to {high:.0} %."),
+        more if more > ALIKE => {
+            format!("So there is a difference, but less than the claimed {low:.0} to {high:.0} %.")
+        }
+        more if more >= -ALIKE => {
+            format!(
+                "So the claim of {low:.0} to {high:.0} % does not hold here: both cost the same within {ALIKE:.0} %."
+            )
         }
         _ => format!(
-            "So the claim of {low:.0} to {high:.0} % more does not hold here: the WebSocket is not the dearer one."
+            "So the claim of {low:.0} to {high:.0} % does not hold here: the WebSocket is the cheaper one."
         ),
     }
 }
@@ -125,8 +132,9 @@ mod tests {
     #[test]
     fn the_verdict_follows_the_figure() {
         assert!(verdict(120.0).contains("more than the claimed 30 to 40 %"));
-        assert!(verdict(35.0).contains("is the 30 to 40 %"));
-        assert!(verdict(4.0).contains("but not"));
-        assert!(verdict(-3.0).contains("does not hold"));
+        assert!(verdict(35.0).contains("is the claimed 30 to 40 %"));
+        assert!(verdict(12.0).contains("but less than the claimed"));
+        assert!(verdict(-3.0).contains("the same within 5 %"));
+        assert!(verdict(-30.0).contains("the cheaper one"));
     }
 }
