@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_published_names_no_place_of_this_machine() {
-        let said = "go: reading https://proxy.example/a/@v/list: 403 Forbidden, see /home/me/log and example.org/a@v1";
+        let said = "go: reading https://proxy.example/a/@v/list: 403 Forbidden, see /srv/me/log and example.org/a@v1";
         assert_eq!(anywhere(said), "go: reading …: 403 Forbidden, see log and example.org/a@v1");
     }
 }

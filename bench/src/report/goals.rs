@@ -231,8 +231,8 @@ fn scaling(figures: Figures<'_>) -> Vec<Goal> {
 
 /// Whether nothing of ours was ever lost, repeated or out of order, in all repeats of all runs.
 fn correct(figures: Figures<'_>) -> Goal {
-    let counted = wrong(figures.runs_of(PLAINWIRE));
-    let outcome = counted.map(|[lost, repeated, disordered]| Outcome {
+    let faults = wrong(figures.runs_of(PLAINWIRE));
+    let outcome = faults.map(|[lost, repeated, disordered]| Outcome {
         figure: format!("{} / {} / {}", counted(lost), counted(repeated), counted(disordered)),
         reached: lost + repeated + disordered == 0.0,
     });
