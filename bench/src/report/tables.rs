@@ -155,9 +155,9 @@ fn faults(run: &Run) -> String {
         Some([lost, repeated, disordered]) if lost + repeated + disordered > 0.0 => {
             format!(
                 " ({} lost, {} repeated, {} out of order)",
-                shown(lost),
-                shown(repeated),
-                shown(disordered)
+                counted(lost),
+                counted(repeated),
+                counted(disordered)
             )
         }
         _ => String::new(),
