@@ -36,7 +36,7 @@ impl Server for Axum {
     }
 
     fn prepare(&mut self, _tools: &FilePath) -> Result<String, String> {
-        Ok("axum 0.8 with tokio::sync::broadcast".into())
+        Ok(format!("axum {} with tokio::sync::broadcast of tokio {}", locked("axum")?, locked("tokio")?))
     }
 
     fn transports(&self) -> &'static [Transport] {
@@ -72,6 +72,13 @@ impl Server for Axum {
             ..Publication::default()
         }
     }
+}
+
+/// The version of a crate that this program was built with.
+fn locked(name: &str) -> Result<&'static str, String> {
+    let lock = include_str!("../../../Cargo.lock");
+    let mut after = lock.split(&format!("name = \"{name}\"\nversion = \""));
+    after.nth(1).and_then(|rest| rest.split('"').next()).ok_or_else(|| format!("Cargo.lock has no {name}"))
 }
 
 /// How the server is started.
@@ -171,6 +178,13 @@ async fn websocket(
 mod tests {
     use super::super::smoke;
     use super::*;
+
+    #[test]
+    fn the_lock_file_names_versions() {
+        assert!(locked("axum").unwrap().starts_with("0."));
+        assert!(locked("tokio").unwrap().starts_with("1."));
+        assert!(locked("no-such-crate").is_err());
+    }
 
     #[test]
     fn axum_delivers() {
