@@ -77,8 +77,11 @@ impl Server for Axum {
 /// The version of a crate that this program was built with.
 fn locked(name: &str) -> Result<&'static str, String> {
     let lock = include_str!("../../../Cargo.lock");
-    let mut after = lock.split(&format!("name = \"{name}\"\nversion = \""));
-    after.nth(1).and_then(|rest| rest.split('"').next()).ok_or_else(|| format!("Cargo.lock has no {name}"))
+    let line = format!("name = \"{name}\"\nversion = \"");
+    lock.split(&line)
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .ok_or_else(|| format!("Cargo.lock has no {name}"))
 }
 
 /// How the server is started.
