@@ -74,7 +74,11 @@ impl Setting {
         // `rustc 1.95.0 (59807616e 2026-04-14)`: its number is enough.
         let rustc: Vec<&str> = rustc.split(' ').take(2).collect();
         let libc = first(output(Command::new("getconf").arg("GNU_LIBC_VERSION")).unwrap_or_default());
-        let tools = [rustc.join(" "), libc, first(output(Command::new(valgrind).arg("--version"))?)];
+        let mut tools = vec![rustc.join(" "), libc, first(output(Command::new(valgrind).arg("--version"))?)];
+        let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        if processor.split_whitespace().any(|feature| feature == "avx2") {
+            tools.push("AVX2".into());
+        }
         Ok(Setting { architecture: std::env::consts::ARCH.into(), tools: tools.join(", ") })
     }
 }
