@@ -137,6 +137,10 @@ pub(crate) struct Subscription {
     /// WebSocket: a text frame that is exactly the first is answered with the second (pings of Socket.IO and Centrifugo).
     #[serde(default)]
     pub(crate) heartbeat: Option<(String, String)>,
+    /// Long polls: a target that is answered at once, asked for first. A long poll itself says nothing until there is a message, so
+    /// that nobody could tell whether the server has taken the connection. [`Server::ready_path`] if empty.
+    #[serde(default)]
+    pub(crate) greeting: String,
     /// Long polls: how the next request follows from an answer.
     #[serde(default)]
     pub(crate) next_poll: Vec<Carry>,

@@ -61,6 +61,7 @@ impl Server for Plainwire {
             address,
             target: format!("{target}?since=0&wait=60"),
             next_poll: vec![since],
+            greeting: format!("/bench/{channel}?limit=1"),
             ..Subscription::default()
         }
     }

@@ -82,10 +82,6 @@ impl Connection {
         };
         self.send(&request())?;
         self.phase = Phase::Asked;
-        // A long poll is answered only once there is a message: nothing says earlier that it waits.
-        if matches!(self.wire, Wire::LongPoll) {
-            self.go_live();
-        }
         Ok(())
     }
 
@@ -149,6 +145,7 @@ impl Connection {
             let rest = &bytes[at..];
             let used = match &mut self.wire {
                 Wire::Http2(_) => self.http2(rest, how, ledger)?,
+                Wire::LongPoll if self.phase == Phase::Asked => self.greeted(rest, how)?,
                 Wire::LongPoll => self.long_poll(rest, how, ledger)?,
                 _ if self.phase == Phase::Asked => self.head(rest, how)?,
                 Wire::WebSocket => self.frame(rest, how, ledger)?,
@@ -239,6 +236,17 @@ impl Connection {
         }
     }
 
+    /// The answer to a greeting, whatever it says; the first long poll is sent.
+    fn greeted(&mut self, bytes: &[u8], how: &Subscription) -> Result<usize, String> {
+        let Some((head, _, used)) = http::answer(bytes)? else { return Ok(0) };
+        if head.closes() {
+            return Err("the server closed a connection of long polls".to_owned());
+        }
+        self.send(&request(how, &how.target, ""))?;
+        self.go_live();
+        Ok(used)
+    }
+
     /// One whole answer to a long poll; the next one is sent.
     fn long_poll(&mut self, bytes: &[u8], how: &Subscription, ledger: &mut Ledger) -> Result<usize, String> {
         let Some((head, body, used)) = http::answer(bytes)? else { return Ok(0) };
@@ -294,13 +302,20 @@ impl Connection {
     }
 }
 
-/// The request that opens a subscription over HTTP/1.1.
+/// What is sent first over HTTP/1.1.
 pub(crate) fn first_request(how: &Subscription, transport: Transport) -> Vec<u8> {
-    let further = match transport {
-        Transport::WebSocket => websocket::handshake_headers(),
-        other => accept(other).map_or_else(String::new, |accept| format!("Accept: {accept}\r\n")),
-    };
-    http::request(&how.method, &how.target, &how.address, &how.headers, &further, how.body.as_bytes())
+    match transport {
+        Transport::LongPoll => http::request("", &how.greeting, &how.address, &how.headers, "", b""),
+        Transport::WebSocket => request(how, &how.target, &websocket::handshake_headers()),
+        other => {
+            let accept = accept(other).unwrap_or_default();
+            request(how, &how.target, &format!("Accept: {accept}\r\n"))
+        }
+    }
+}
+
+fn request(how: &Subscription, target: &str, further: &str) -> Vec<u8> {
+    http::request(&how.method, target, &how.address, &how.headers, further, how.body.as_bytes())
 }
 
 /// What a client of this transport accepts.
@@ -323,7 +338,7 @@ fn next_poll(how: &Subscription, head: &Head<'_>) -> Vec<u8> {
             Target::Query(name) => target = with_parameter(&target, name, value),
         }
     }
-    http::request(&how.method, &target, &how.address, &how.headers, &further, how.body.as_bytes())
+    request(how, &target, &further)
 }
 
 /// `target` with a query parameter, in place of one of the same name.

@@ -16,6 +16,8 @@ const PUBLISHERS: usize = 32;
 const RATE: f64 = 10.0;
 /// Rounds that are not measured, before those that are.
 const WARM_UP: usize = 10;
+/// Rounds until the sockets of those who never read are full.
+const UNTIL_FULL: usize = 20;
 /// A bound on rounds: figures do not get better by more.
 const MOST_ROUNDS: usize = 20_000;
 /// For as long as there are messages.
@@ -104,16 +106,15 @@ impl Stage<'_> {
             session.publishers(BURST, 1)?;
             let memory = |session: &Session<'_>| anonymous(&session.running.ids()) as f64;
             metrics.add(Metric::MemoryBefore, memory(&session));
-            let load = Order::Rounds { rounds: 60, burst: BURST, paused: Vec::new() };
-            session.succeed(&load)?;
-            let alone = session.succeed(&load)?;
+            let load = |rounds| Order::Rounds { rounds, burst: BURST, paused: Vec::new() };
+            let warm = session.succeed(&load(WARM_UP))?;
+            let rounds = ((self.sizes.seconds * WARM_UP as f64 / warm.seconds) as usize).max(WARM_UP);
+            let alone = session.succeed(&load(rounds))?;
             metrics.add(Metric::LatencyP99, alone.latency.p99);
             metrics.add(Metric::MemoryAfter, memory(&session));
             session.open_stalled(transport, self.part.subscribers)?;
-            // Until every socket of theirs is full.
-            session.succeed(&load)?;
-            session.succeed(&load)?;
-            let beside = session.order(&load)?;
+            session.succeed(&load(UNTIL_FULL))?;
+            let beside = session.order(&load(rounds))?;
             metrics.add(Metric::LatencyP99Stalled, beside.latency.p99);
             metrics.add(Metric::MemoryAfterStalled, memory(&session));
             metrics.add_faults(&beside);

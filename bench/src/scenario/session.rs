@@ -67,7 +67,11 @@ impl<'a> Session<'a> {
 
     /// How to listen to channel `index`.
     fn subscription(&self, transport: Transport, index: usize) -> Subscription {
-        self.server.subscription(&self.launch, transport, &format!("c{index}"))
+        let mut subscription = self.server.subscription(&self.launch, transport, &format!("c{index}"));
+        if subscription.greeting.is_empty() {
+            self.server.ready_path().clone_into(&mut subscription.greeting);
+        }
+        subscription
     }
 
     fn publication(&self, index: usize) -> Publication {

@@ -8,7 +8,7 @@ use std::thread;
 use clap::Parser as _;
 
 use crate::load::order::{Order, Outcome};
-use crate::model::{Launch, Server, Transport};
+use crate::model::{Launch, Server, Subscription, Transport};
 use crate::ours::Bare;
 use crate::{Arguments, Task, load};
 
@@ -43,7 +43,11 @@ fn launch(listen: SocketAddr) -> Launch {
 fn delivers(server: &dyn Server, listen: SocketAddr, transport: Transport) {
     let launch = launch(listen);
     let channels = ["a", "b"].map(|name| format!("{name}-{transport:?}").to_lowercase());
-    let subscriptions = channels.iter().map(|name| server.subscription(&launch, transport, name)).collect();
+    let subscription = |name: &String| Subscription {
+        greeting: "/".to_owned(),
+        ..server.subscription(&launch, transport, name)
+    };
+    let subscriptions = channels.iter().map(subscription).collect();
     let publications: Vec<_> = channels.iter().map(|name| server.publication(&launch, name)).collect();
     let publishers = |connections| Order::Publishers { publications: publications.clone(), connections };
     let orders = [
