@@ -100,12 +100,8 @@ pub(crate) trait Server {
 pub(crate) struct Launch {
     /// Where clients connect; a free port.
     pub(crate) listen: SocketAddr,
-    /// Another free port, for a server that takes publishes elsewhere.
-    pub(crate) control: SocketAddr,
     /// An empty directory of this start, for configuration and data.
     pub(crate) directory: PathBuf,
-    /// Where [`Server::prepare`] put things.
-    pub(crate) tools: PathBuf,
     /// How many cores it may use, for servers that must be told a number of workers.
     pub(crate) cores: usize,
     /// Whether an acknowledged publish shall be on the disk. Otherwise nothing is stored beyond what resuming takes.

@@ -44,8 +44,11 @@ impl<'a> Head<'a> {
     }
 }
 
-/// A whole answer: its head, its body still as it came, and how many bytes both take. None while it is incomplete.
-pub(crate) fn answer(bytes: &[u8]) -> Result<Option<(Head<'_>, &[u8], usize)>, String> {
+/// A whole answer: its head, its body still as it came, and how many bytes both take.
+pub(crate) type Answer<'a> = (Head<'a>, &'a [u8], usize);
+
+/// The answer that `bytes` begin with. None while it is incomplete.
+pub(crate) fn answer(bytes: &[u8]) -> Result<Option<Answer<'_>>, String> {
     let Some(head) = Head::parse(bytes)? else { return Ok(None) };
     let rest = &bytes[head.length..];
     let length = if matches!(head.status, 204 | 304) {

@@ -16,8 +16,11 @@ pub(crate) enum Kind {
     Close,
 }
 
-/// The first frame of `bytes`: its kind, its payload, and how many bytes it takes. None while it is incomplete.
-pub(crate) fn frame(bytes: &[u8]) -> Result<Option<(Kind, &[u8], usize)>, String> {
+/// A frame: its kind, its payload, and how many bytes it takes.
+pub(crate) type Frame<'a> = (Kind, &'a [u8], usize);
+
+/// The frame that `bytes` begin with. None while it is incomplete.
+pub(crate) fn frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, String> {
     let [first, second, ..] = *bytes else { return Ok(None) };
     let kind = match first & 0x0F {
         0..=2 => Kind::Data,

@@ -32,12 +32,10 @@ pub(super) fn skipped(name: &str) {
     );
 }
 
-/// A start on free ports.
+/// A start on a free port.
 pub(super) fn launch(directory: &Path) -> Launch {
-    // Both are held until both are known, so that they differ.
-    let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [listen, control] = held.map(|listener| listener.local_addr().unwrap());
-    Launch { listen, control, directory: directory.to_owned(), tools: tools(), cores: 1, durable: false }
+    let listen = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
+    Launch { listen, directory: directory.to_owned(), cores: 1, durable: false }
 }
 
 /// Starts a server and listens to it.

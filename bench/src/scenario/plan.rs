@@ -33,22 +33,23 @@ pub(crate) struct Wanted {
 /// All parts, in order: what is to be compared is done close together.
 pub(crate) fn parts(servers: &[Box<dyn Server>], sizes: &Sizes, wanted: &Wanted) -> Vec<Part> {
     let mut parts = Vec::new();
+    let transports = || Transport::ALL.map(Some).into_iter().chain([None]);
     for placement in [Placement::OneCore, Placement::BothFree] {
-        for scenario in scenarios(placement) {
-            for transport in Transport::ALL.map(Some).into_iter().chain([None]) {
-                for subscribers in subscribers(*scenario, sizes) {
-                    let can = |(_, server): &(usize, &Box<dyn Server>)| {
-                        can(server.as_ref(), placement, *scenario, transport)
-                    };
-                    parts.extend(servers.iter().enumerate().filter(can).map(|(server, _)| Part {
-                        server,
-                        placement,
-                        scenario: *scenario,
-                        transport,
-                        subscribers,
-                        channels: if *scenario == Scenario::ManyChannels { subscribers / 10 } else { 1 },
-                    }));
-                }
+        for &scenario in scenarios(placement) {
+            for (transport, subscribers) in transports().flat_map(|transport| {
+                subscribers(scenario, sizes).into_iter().map(move |count| (transport, count))
+            }) {
+                let channels = if scenario == Scenario::ManyChannels { subscribers / 10 } else { 1 };
+                let able = (0..servers.len())
+                    .filter(|&server| can(servers[server].as_ref(), placement, scenario, transport));
+                parts.extend(able.map(|server| Part {
+                    server,
+                    placement,
+                    scenario,
+                    transport,
+                    subscribers,
+                    channels,
+                }));
             }
         }
     }

@@ -48,11 +48,11 @@ impl<'a> Session<'a> {
     ) -> Result<Session<'a>, String> {
         fs::create_dir_all(&places.work).map_err(|error| format!("cannot make a directory: {error}"))?;
         let directory = tempfile::tempdir_in(&places.work).map_err(|error| error.to_string())?;
-        let [listen, control] = free_addresses()?;
+        let listen = free_address().map_err(|error| format!("no free port: {error}"))?;
         let data = directory.path().join("server");
         fs::create_dir(&data).map_err(|error| error.to_string())?;
         let cores = if placement == Placement::OneCore { 1 } else { cores() };
-        let launch = Launch { listen, control, directory: data, tools: places.tools.clone(), cores, durable };
+        let launch = Launch { listen, directory: data, cores, durable };
         let mut command = server.command(&launch)?;
         let log = directory.path().join("log");
         let file = File::create(&log).map_err(|error| error.to_string())?;
@@ -193,13 +193,9 @@ impl Generator {
     }
 }
 
-/// Two addresses that nobody listens on.
-fn free_addresses() -> Result<[SocketAddr; 2], String> {
-    // Both are held until both are known, so that they differ.
-    let bind = || TcpListener::bind("127.0.0.1:0").and_then(|held| Ok((held.local_addr()?, held)));
-    let first = bind().map_err(|error| format!("no free port: {error}"))?;
-    let second = bind().map_err(|error| format!("no free port: {error}"))?;
-    Ok([first.0, second.0])
+/// An address that nobody listens on.
+fn free_address() -> std::io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
 fn wait_until_ready(process: &mut Process, address: SocketAddr, path: &str) -> Result<(), String> {

@@ -36,7 +36,7 @@ fn carry_out(orders: &[Order]) -> Vec<Outcome> {
 
 fn launch(listen: SocketAddr) -> Launch {
     let directory = Path::new("/").to_owned();
-    Launch { listen, control: listen, tools: directory.clone(), directory, cores: 1, durable: false }
+    Launch { listen, directory, cores: 1, durable: false }
 }
 
 /// All ways to publish, to two channels, over one transport.
