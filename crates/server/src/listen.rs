@@ -60,25 +60,21 @@ pub(crate) async fn serve(node: &Arc<Node>, listener: TcpListener) -> io::Result
     Ok(())
 }
 
-/// Has hyper serve a connection until it ends, or until a worker takes it. `early` are the first bytes of one that a worker
-/// gave back; it speaks HTTP/1.1.
+/// Has hyper serve a connection until it ends, or until a worker takes it. `early` was read of it already.
 pub(crate) async fn connection(
     node: Arc<Node>,
     service: Service,
     inbox: Arc<Inbox>,
     stream: std::net::TcpStream,
-    early: Option<Bytes>,
+    early: Bytes,
     counted: Counted,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut stream = TcpStream::from_std(stream)?;
     let header_timeout = node.config().server.header_timeout;
     let stopping = node.stopping();
-    let (prefix, is_http2) = match early {
-        Some(early) => (early, false),
-        None => tokio::select! {
-            sniffed = timeout(header_timeout, sniff(&mut stream)) => sniffed.map_err(|_| "nothing was asked in time")??,
-            () = stopping.cancelled() => return Ok(()),
-        },
+    let (prefix, is_http2) = tokio::select! {
+        sniffed = timeout(header_timeout, sniff(early, &mut stream)) => sniffed.map_err(|_| "nothing was asked in time")??,
+        () = stopping.cancelled() => return Ok(()),
     };
     let io = TokioIo::new(Prefixed { prefix, stream });
     if !is_http2 {
@@ -174,8 +170,8 @@ async fn answer(
 }
 
 /// Reads as much as it takes to tell the protocols apart: what was read, and whether it is HTTP/2.
-async fn sniff(stream: &mut TcpStream) -> io::Result<(Bytes, bool)> {
-    let mut prefix = Vec::with_capacity(PREFACE.len());
+async fn sniff(early: Bytes, stream: &mut TcpStream) -> io::Result<(Bytes, bool)> {
+    let mut prefix = early;
     while PREFACE.starts_with(&prefix) && prefix.len() < PREFACE.len() {
         let mut rest = [0; PREFACE.len()];
         let room = PREFACE.len() - prefix.len();
@@ -183,10 +179,10 @@ async fn sniff(stream: &mut TcpStream) -> io::Result<(Bytes, bool)> {
         if count == 0 {
             break;
         }
-        prefix.extend_from_slice(&rest[..count]);
+        prefix = [&prefix, &rest[..count]].concat().into();
     }
-    let is_http2 = prefix == PREFACE;
-    Ok((prefix.into(), is_http2))
+    let is_http2 = prefix.starts_with(PREFACE);
+    Ok((prefix, is_http2))
 }
 
 /// A stream of which some bytes were read already.

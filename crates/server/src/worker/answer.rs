@@ -1,5 +1,6 @@
 //! Long polls: one answer, when there is something to say or the time is over.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,12 +12,12 @@ use super::shared::Shared;
 use crate::http::{Length, PollTerms, write_head};
 use crate::operation::{Collector, Page};
 
-/// A client that waits.
+/// A client that waits. What it shares with those that ask for the same is shared.
 pub(super) struct Polling {
-    terms: PollTerms,
+    terms: Arc<PollTerms>,
     pub(super) deadline: Instant,
     /// Header lines to add to the answer, as they depend on the request.
-    headers: Box<[u8]>,
+    headers: Arc<[u8]>,
 }
 
 /// The answer to a long poll of one channel. The next that asks for the same from the same place gets it too.
@@ -24,14 +25,14 @@ pub(super) struct LastAnswer {
     topic: usize,
     after: Position,
     until: Position,
-    terms: PollTerms,
-    headers: Box<[u8]>,
+    terms: Arc<PollTerms>,
+    headers: Arc<[u8]>,
     bytes: Bytes,
 }
 
 impl Polling {
-    pub(super) fn new(terms: PollTerms, deadline: Instant, headers: Vec<u8>) -> Polling {
-        Polling { terms, deadline, headers: headers.into() }
+    pub(super) fn new(terms: Arc<PollTerms>, deadline: Instant, headers: Arc<[u8]>) -> Polling {
+        Polling { terms, deadline, headers }
     }
 
     /// What goes into an answer.

@@ -1,27 +1,32 @@
 //! One taken-over connection.
 
+use std::io;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::response::Parts;
 use mio::{Registry, Token};
-use plainwire_hub::{Feeds, Start};
+use plainwire_hub::Feeds;
 use plainwire_protocol::websocket::CloseCode;
 
 use super::Counted;
 use super::answer::Polling;
+use super::asking::Answering;
+use super::inbox::Note;
 use super::requests::Talking;
 use super::shared::Shared;
 use super::socket::Socket;
 use super::topics::Seat;
-use crate::channels::OpenChannel;
-use crate::http::{Length, Live, write_head, write_headers};
+use crate::http::{Length, Live, write_head};
 use crate::stream::{Due, Framing, Pace, jittered};
 use crate::ws::CLOSE_TIMEOUT;
 
 /// How long the last bytes may go without progress before the connection is cut.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Steps from one role to the next at a time: some requests that come one right after the other.
+const MAX_REQUESTS: usize = 32;
 
 /// A connection among those of its worker: its place, and which of those that had it in turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +48,9 @@ pub(crate) struct Taken {
 
 /// A connection that belongs to a worker. What an idle one costs is this, and its places in three lists: the set of sockets, the
 /// listeners of its topic and the timers.
+///
+/// Nothing small of it is in memory of its own while it waits: such pieces, made between others that are soon freed, leave holes
+/// that cost several times their size.
 pub(super) struct Connection {
     pub(super) key: Key,
     pub(super) socket: Socket,
@@ -52,22 +60,28 @@ pub(super) struct Connection {
     pub(super) unsent: Bytes,
     /// The socket refused bytes and has not said since that it takes more.
     pub(super) blocked: bool,
+    /// The socket may have something to read.
+    pub(super) readable: bool,
+    /// The client will send nothing more.
+    pub(super) hung_up: bool,
     pub(super) pace: Pace,
-    /// When it wants to be looked at: its place among the timers.
+    /// Its place among the timers: no later than it wants to be looked at.
     timer: Option<Instant>,
     /// What was read beyond the request.
-    early: Option<Box<Bytes>>,
+    pub(super) early: Option<Box<Bytes>>,
     counted: Counted,
 }
 
 /// What a connection is for.
 pub(super) enum Role {
+    /// None of the others yet: the next request is awaited, or its answer.
+    Asking(Option<Box<Answering>>),
     /// A body of chunks that does not end.
     Stream(Framing),
     /// Frames both ways.
     WebSocket(Framing, Talking),
     /// A client that waits for its answer.
-    Poll(Box<Polling>),
+    Poll(Polling),
     /// What is unsent is the last; then this.
     Finishing(Then),
     /// Nothing more is sent; waits until the peer has hung up, but no longer than that: closing a socket with unread data would
@@ -90,22 +104,41 @@ pub(super) enum Fate {
     Stays,
     /// It is over.
     Ends,
-    /// It goes back to hyper.
+    /// It goes to hyper.
     Returns,
 }
 
 impl Connection {
-    /// Takes a connection over and prepares the first that it is sent.
+    /// A connection between requests. `early` was read of it already.
     pub(super) fn new(
         key: Key,
-        taken: Taken,
+        stream: TcpStream,
+        early: Bytes,
+        counted: Counted,
         registry: &Registry,
-        shared: &mut Shared,
-    ) -> std::io::Result<Connection> {
-        let Taken { stream, early, head, live, counted } = taken;
-        let socket = Socket::register(stream, registry, Token(key.index as usize))?;
-        let mut first = Vec::new();
-        let (role, watched) = match *live {
+        shared: &Shared,
+    ) -> io::Result<Connection> {
+        Ok(Connection {
+            key,
+            socket: Socket::register(stream, registry, Token(key.index as usize))?,
+            feeds: Feeds::default(),
+            role: Role::Asking(None),
+            unsent: Bytes::new(),
+            blocked: false,
+            readable: false,
+            hung_up: false,
+            pace: Pace::new(shared.now, shared.config()),
+            timer: None,
+            early: (!early.is_empty()).then(|| Box::new(early)),
+            counted,
+        })
+    }
+
+    /// Begins what it was asked for, and prepares the first that is sent.
+    pub(super) fn begin(&mut self, head: &Parts, live: Live, shared: &mut Shared) {
+        let mut first = Vec::with_capacity(512);
+        let watched;
+        (self.role, watched) = match live {
             Live::Stream(opening) => {
                 let framing = opening.framing.chunked();
                 write_head(head.status, &head.headers, b"", Length::Chunked, &mut first);
@@ -118,44 +151,29 @@ impl Connection {
                 (Role::WebSocket(opening.framing, Talking::new(deflate)), opening.watched)
             }
             Live::Poll(poll) => {
-                let mut headers = Vec::new();
-                write_headers(&head.headers, &mut headers);
-                (Role::Poll(Box::new(Polling::new(poll.terms, poll.deadline, headers))), poll.watched)
+                let headers = shared.header_lines(&head.headers);
+                let terms = shared.poll_terms(poll.terms);
+                (Role::Poll(Polling::new(terms, poll.deadline, headers)), poll.watched)
             }
         };
-        let mut connection = Connection {
-            key,
-            socket,
-            feeds: Feeds::default(),
-            role,
-            unsent: first.into(),
-            blocked: false,
-            pace: Pace::new(shared.now, shared.config()),
-            timer: None,
-            early: (!early.is_empty()).then(|| Box::new(early)),
-            counted,
-        };
+        self.unsent = first.into();
+        self.pace = Pace::new(shared.now, shared.config());
         for (channel, start) in watched {
-            connection.watch(channel, start, shared);
+            let name = channel.name().clone();
+            let seat = shared.topics.sit(channel, self.key.index as usize);
+            self.feeds.watch(name, start, seat);
         }
-        Ok(connection)
-    }
-
-    pub(super) fn watch(&mut self, channel: OpenChannel, start: Start, shared: &mut Shared) {
-        let name = channel.name().clone();
-        let seat = shared.topics.sit(channel, self.key.index as usize);
-        self.feeds.watch(name, start, seat);
-    }
-
-    /// The first look at a connection that was taken over.
-    pub(super) fn begin(&mut self, shared: &mut Shared) -> Fate {
         if let Role::WebSocket(..) = self.role
             && let Some(early) = self.early.take()
         {
             self.received(&early, shared);
         }
-        let fate = self.pump(shared);
-        self.tick(shared).unwrap_or(fate)
+    }
+
+    /// Answers what it was taken over for.
+    pub(super) fn take_over(&mut self, head: &Parts, live: Live, shared: &mut Shared) -> Fate {
+        self.begin(head, live, shared);
+        self.pump(shared)
     }
 
     /// The socket is ready for something.
@@ -166,42 +184,53 @@ impl Connection {
         if event.is_writable() {
             self.blocked = false;
         }
-        match &mut self.role {
+        self.readable |= event.is_readable() || event.is_read_closed();
+        self.hung_up |= event.is_read_closed();
+        match self.role {
             // Whatever a client of a stream sends waits in the kernel until the stream is over; that it hung up is told anyway.
-            Role::Stream(_) | Role::Poll(_) | Role::Finishing(_) if event.is_read_closed() => Fate::Ends,
-            Role::Stream(_) | Role::Poll(_) | Role::Finishing(_) => self.pump(shared),
-            Role::WebSocket(_, talking) => {
-                talking.ready(event);
-                self.pump(shared)
-            }
+            Role::Stream(_) | Role::Poll(_) | Role::Finishing(_) if self.hung_up => Fate::Ends,
             Role::Leaving(_) => self.discard(shared),
+            _ => self.pump(shared),
         }
     }
 
     /// Does everything that can be done: sends, listens, and looks what comes next, until the socket is full or there is
     /// nothing.
     pub(super) fn pump(&mut self, shared: &mut Shared) -> Fate {
-        let done = match self.role {
-            Role::WebSocket(..) => self.converse(shared),
-            _ => self.deliver(shared).map(|()| Fate::Stays),
-        };
-        match done {
-            Ok(Fate::Stays) => {}
-            Ok(fate) => return fate,
-            Err(error) => {
-                tracing::debug!(%error, "a connection broke off");
-                return Fate::Ends;
+        self.go_on(shared).unwrap_or_else(|error| {
+            tracing::debug!(%error, "a connection broke off");
+            Fate::Ends
+        })
+    }
+
+    fn go_on(&mut self, shared: &mut Shared) -> io::Result<Fate> {
+        for _ in 0..MAX_REQUESTS {
+            let fate = match self.role {
+                Role::Asking(_) => match self.ask(shared)? {
+                    Some(fate) => fate,
+                    None => continue,
+                },
+                Role::WebSocket(..) => self.converse(shared)?,
+                Role::Stream(_) | Role::Poll(_) | Role::Finishing(_) => {
+                    self.deliver(shared)?;
+                    Fate::Stays
+                }
+                Role::Leaving(_) => Fate::Stays,
+            };
+            match self.role {
+                Role::Finishing(Then::Leave) if self.unsent.is_empty() => return Ok(self.leave(shared)),
+                Role::Finishing(Then::NextRequest) if self.unsent.is_empty() => {
+                    self.role = Role::Asking(None);
+                }
+                _ => {
+                    self.wait(shared);
+                    return Ok(fate);
+                }
             }
         }
-        match self.role {
-            Role::Finishing(_) if !self.unsent.is_empty() => {
-                self.set_timer(shared.now + SEND_TIMEOUT, shared);
-                Fate::Stays
-            }
-            Role::Finishing(Then::NextRequest) => Fate::Returns,
-            Role::Finishing(Then::Leave) => self.leave(shared),
-            _ => Fate::Stays,
-        }
+        // A client that asks again and again: the others first.
+        shared.inbox.put(Note::Requests(self.key));
+        Ok(Fate::Stays)
     }
 
     /// Says goodbye to the socket.
@@ -211,7 +240,7 @@ impl Connection {
         }
         self.rise(shared);
         self.role = Role::Leaving(shared.now + CLOSE_TIMEOUT);
-        self.set_timer(shared.now + CLOSE_TIMEOUT, shared);
+        self.wait(shared);
         self.discard(shared)
     }
 
@@ -253,7 +282,7 @@ impl Connection {
                 talking.end(&goodbye, (CloseCode::RESTART, "reconnect"), self.key, shared);
             }
             Role::Poll(_) => self.answer_nothing(shared),
-            Role::Finishing(_) | Role::Leaving(_) => {}
+            Role::Asking(_) | Role::Finishing(_) | Role::Leaving(_) => {}
         }
     }
 
@@ -267,65 +296,56 @@ impl Connection {
     /// The time that it asked for has come.
     pub(super) fn timer(&mut self, shared: &mut Shared) -> Fate {
         self.timer = None;
-        self.tick(shared).unwrap_or(Fate::Stays)
-    }
-
-    /// Does what is due and sets the next timer.
-    fn tick(&mut self, shared: &mut Shared) -> Option<Fate> {
-        let next = match &self.role {
-            Role::Leaving(limit) if shared.now >= *limit => return Some(Fate::Ends),
-            Role::Leaving(limit) => *limit,
-            Role::Finishing(_) => {
-                let limit = self.pace.last_sent() + SEND_TIMEOUT;
-                if shared.now >= limit {
-                    return Some(Fate::Ends);
-                }
-                limit
-            }
-            Role::Poll(polling) if shared.now >= polling.deadline => {
-                self.answer_nothing(shared);
-                return Some(self.pump(shared));
-            }
-            Role::Poll(polling) => polling.deadline,
-            Role::Stream(framing) | Role::WebSocket(framing, _) => {
-                if let Role::WebSocket(_, talking) = &self.role
-                    && let Some(limit) = talking.limit()
-                {
-                    if shared.now >= limit {
-                        return Some(Fate::Ends);
-                    }
-                    limit
-                } else {
-                    match self.pace.due(shared.now, shared.config()) {
-                        Due::Nothing(until) => until,
-                        Due::Heartbeat => {
-                            self.pace.sent(shared.now);
-                            // Whoever takes no bytes is not helped by more of them.
-                            if !self.blocked {
-                                let heartbeat = framing.heartbeat();
-                                self.push_unsent(&heartbeat);
-                            }
-                            let fate = self.pump(shared);
-                            return if fate == Fate::Stays { self.tick(shared) } else { Some(fate) };
-                        }
-                        Due::Goodbye => {
-                            self.goodbye(shared);
-                            let fate = self.pump(shared);
-                            return if fate == Fate::Stays { self.tick(shared) } else { Some(fate) };
-                        }
-                    }
-                }
-            }
+        let Some(limit) = self.limit(shared).filter(|limit| shared.now >= *limit) else {
+            self.wait(shared);
+            return Fate::Stays;
         };
-        self.set_timer(next, shared);
-        None
+        match &self.role {
+            Role::Poll(_) => self.answer_nothing(shared),
+            Role::Stream(framing) | Role::WebSocket(framing, _) if !self.is_closing() => {
+                match self.pace.due(shared.now, shared.config()) {
+                    Due::Goodbye => self.goodbye(shared),
+                    // Whoever takes no bytes is not helped by more of them.
+                    Due::Heartbeat if !self.blocked => self.unsent = framing.heartbeat(),
+                    Due::Heartbeat | Due::Nothing(_) => {}
+                }
+                self.pace.sent(shared.now);
+            }
+            _ => {
+                tracing::debug!(key = ?self.key, since = ?limit, "a connection took too long");
+                return Fate::Ends;
+            }
+        }
+        self.pump(shared)
     }
 
-    /// Wants to be looked at no later than `at`.
-    pub(super) fn set_timer(&mut self, at: Instant, shared: &mut Shared) {
-        if self.timer.is_none_or(|set| at < set) {
+    /// Makes sure that it is looked at when it has waited long enough. A timer that is set too early finds out when it fires.
+    fn wait(&mut self, shared: &mut Shared) {
+        if let Some(at) = self.limit(shared)
+            && self.timer.is_none_or(|set| at < set)
+        {
             shared.timers.set(self.timer.replace(at), at, self.key);
         }
+    }
+
+    /// Until when it waits for something to happen.
+    fn limit(&self, shared: &Shared) -> Option<Instant> {
+        match &self.role {
+            Role::Asking(Some(_)) => None,
+            Role::Asking(None) => Some(self.pace.last_sent() + shared.config().server.header_timeout),
+            Role::Poll(polling) => Some(polling.deadline),
+            Role::Finishing(_) => Some(self.pace.last_sent() + SEND_TIMEOUT),
+            Role::Leaving(limit) => Some(*limit),
+            Role::WebSocket(_, talking) if let Some(limit) = talking.limit() => Some(limit),
+            Role::Stream(_) | Role::WebSocket(..) => match self.pace.due(shared.now, shared.config()) {
+                Due::Nothing(until) => Some(until),
+                Due::Heartbeat | Due::Goodbye => Some(shared.now),
+            },
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(&self.role, Role::WebSocket(_, talking) if talking.limit().is_some())
     }
 
     /// Listens to nothing any more.

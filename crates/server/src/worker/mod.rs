@@ -9,6 +9,7 @@
 //! the channel up to date, once, and walks its listeners ([`Worker::fan_out`]), writing the same bytes straight to each socket.
 
 mod answer;
+mod asking;
 mod connection;
 mod inbox;
 mod pages;
@@ -29,7 +30,6 @@ pub(crate) use connection::Taken;
 pub(crate) use inbox::{Inbox, Note};
 use turn::Worker;
 
-use crate::http::Service;
 use crate::node::Node;
 
 /// The workers of a listener. When it is dropped they go on until their last connection is over, or the node has stopped.
@@ -83,7 +83,7 @@ impl Workers {
                 let (node, counting) = (node.clone(), load.clone());
                 let run = move || {
                     runtime.block_on(async {
-                        match Worker::new(node.clone(), Service::new(node.clone()), inbox, counting) {
+                        match Worker::new(node.clone(), inbox, counting) {
                             Ok(worker) => {
                                 tokio::select! {
                                     () = worker.run() => {}

@@ -128,7 +128,7 @@ impl Connection {
         match &self.role {
             Role::Stream(_) | Role::Poll(_) => true,
             Role::WebSocket(_, talking) => talking.is_open(),
-            Role::Finishing(_) | Role::Leaving(_) => false,
+            Role::Asking(_) | Role::Finishing(_) | Role::Leaving(_) => false,
         }
     }
 
@@ -184,7 +184,7 @@ impl Connection {
                 self.answer_with(before, items, shared);
                 Ok(())
             }
-            Role::Finishing(_) | Role::Leaving(_) => Ok(()),
+            Role::Asking(_) | Role::Finishing(_) | Role::Leaving(_) => Ok(()),
         }
     }
 
@@ -258,7 +258,7 @@ impl Connection {
                 talking.end(b"", (CloseCode::INTERNAL, "the store failed"), self.key, shared);
             }
             Role::Poll(_) => self.answer_problem(store_problem(error), shared),
-            Role::Finishing(_) | Role::Leaving(_) => {}
+            Role::Asking(_) | Role::Finishing(_) | Role::Leaving(_) => {}
         }
         self.pump(shared)
     }

@@ -21,10 +21,6 @@ use crate::ws::{CLOSE_TIMEOUT, Conversation, Watching};
 pub(super) struct Talking {
     deflate: Option<Agreed>,
     talk: Option<Box<Talk>>,
-    /// The socket may have something to read.
-    readable: bool,
-    /// The client will send nothing more.
-    hung_up: bool,
 }
 
 struct Talk {
@@ -37,7 +33,7 @@ struct Talk {
 
 impl Talking {
     pub(super) fn new(deflate: Option<Agreed>) -> Talking {
-        Talking { deflate, talk: None, readable: false, hung_up: false }
+        Talking { deflate, talk: None }
     }
 
     /// Whether pushes may be sent.
@@ -48,12 +44,6 @@ impl Talking {
     /// When it must be over.
     pub(super) fn limit(&self) -> Option<Instant> {
         self.talk.as_ref()?.limit
-    }
-
-    /// The socket said something.
-    pub(super) fn ready(&mut self, event: &mio::event::Event) {
-        self.readable |= event.is_readable() || event.is_read_closed();
-        self.hung_up |= event.is_read_closed();
     }
 
     /// Ends the conversation with a last push, once the requests under way have their replies.
@@ -83,8 +73,9 @@ impl Talking {
 impl Connection {
     /// Requests may go on.
     pub(super) fn requests(&mut self, shared: &mut Shared) -> Fate {
-        if let Role::WebSocket(_, Talking { talk: Some(talk), .. }) = &self.role {
-            talk.bell.heard();
+        match &self.role {
+            Role::WebSocket(_, Talking { talk: Some(talk), .. }) => talk.bell.heard(),
+            _ => self.heard(),
         }
         self.pump(shared)
     }
@@ -164,20 +155,20 @@ impl Connection {
         loop {
             let Role::WebSocket(_, talking) = &mut self.role else { return Ok(progress) };
             let may_read = talking.talk.as_ref().is_none_or(|talk| talk.conversation.may_read());
-            if !talking.readable || !may_read {
+            if !self.readable || !may_read {
                 return Ok(progress);
             }
             let room = shared.buffer.len();
             match self.socket.read(&mut shared.buffer)? {
-                None => talking.readable = false,
+                None => self.readable = false,
                 Some(0) => {
-                    talking.readable = false;
+                    self.readable = false;
                     talking.talk(self.key, shared).conversation.hung_up();
                     progress = true;
                 }
                 Some(count) => {
                     // Less than there was room for is all that there was, but for the end.
-                    talking.readable = count == room || talking.hung_up;
+                    self.readable = count == room || self.hung_up;
                     let mut input = BytesMut::from(&shared.buffer[..count]);
                     let config = shared.config();
                     talking.talk(self.key, shared).conversation.receive(config, &mut input);
@@ -196,7 +187,6 @@ impl Connection {
         }
         if talk.limit.is_none() {
             talk.limit = Some(limit);
-            self.set_timer(limit, shared);
         }
         Fate::Stays
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use plainwire_hub::Item;
 
 use super::answer::LastAnswer;
@@ -13,6 +14,7 @@ use super::inbox::Inbox;
 use super::pages::Pages;
 use super::topics::Topics;
 use crate::config::Config;
+use crate::http::{PollTerms, Service, write_headers};
 use crate::node::Node;
 
 /// Bytes read from a socket at a time.
@@ -21,6 +23,7 @@ const READ_BYTES: usize = 64 << 10;
 /// The worker without its connections: each of them is given this while it does something.
 pub(super) struct Shared {
     pub(super) node: Arc<Node>,
+    pub(super) service: Service,
     pub(super) inbox: Arc<Inbox>,
     pub(super) topics: Topics,
     pub(super) pages: Pages,
@@ -31,6 +34,8 @@ pub(super) struct Shared {
     pub(super) items: Vec<Item>,
     pub(super) pieces: Vec<Bytes>,
     pub(super) last_answer: Option<LastAnswer>,
+    last_lines: Arc<[u8]>,
+    last_terms: Option<Arc<PollTerms>>,
     /// The time, read once a turn: microseconds do not matter to heartbeats.
     pub(super) now: Instant,
     pub(super) draining: bool,
@@ -46,11 +51,30 @@ impl Shared {
             items: Vec::new(),
             pieces: Vec::new(),
             last_answer: None,
+            last_lines: Arc::from([]),
+            last_terms: None,
+            service: Service::new(node.clone()),
             now: Instant::now(),
             draining: node.channels().is_draining(),
             node,
             inbox,
         }
+    }
+
+    /// Header lines as text: mostly the same as the last time, and then the same memory.
+    pub(super) fn header_lines(&mut self, headers: &HeaderMap) -> Arc<[u8]> {
+        let mut lines = Vec::with_capacity(256);
+        write_headers(headers, &mut lines);
+        if *lines != *self.last_lines {
+            self.last_lines = lines.into();
+        }
+        self.last_lines.clone()
+    }
+
+    /// The same for what long polls ask for.
+    pub(super) fn poll_terms(&mut self, terms: PollTerms) -> Arc<PollTerms> {
+        let last = self.last_terms.take().filter(|last| **last == terms);
+        self.last_terms.insert(last.unwrap_or_else(|| Arc::new(terms))).clone()
     }
 
     pub(super) fn config(&self) -> &Config {

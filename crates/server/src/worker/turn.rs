@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,7 +21,6 @@ use super::inbox::{Bell, Inbox, Note};
 use super::shared::Shared;
 use super::{Counted, Load};
 use crate::channels::Signal;
-use crate::http::Service;
 use crate::listen;
 use crate::node::Node;
 
@@ -33,7 +33,6 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// A worker: its connections, and what they share.
 pub(super) struct Worker {
-    service: Service,
     shared: Shared,
     sockets: AsyncFd<mio::Poll>,
     events: Events,
@@ -53,18 +52,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(
-        node: Arc<Node>,
-        service: Service,
-        inbox: Arc<Inbox>,
-        load: Load,
-    ) -> io::Result<Worker> {
+    pub(super) fn new(node: Arc<Node>, inbox: Arc<Inbox>, load: Load) -> io::Result<Worker> {
         let drain = Bell::of_drain(&inbox);
         let draining = Arc::new(Signal::default());
         let reader = node.channels().add_reader(draining.clone());
         let _ = draining.poll_heard(&mut Context::from_waker(&drain.waker()));
         Ok(Worker {
-            service,
             shared: Shared::new(node, inbox),
             sockets: in_runtime(mio::Poll::new()?)?,
             events: Events::with_capacity(EVENTS),
@@ -106,8 +99,14 @@ impl Worker {
         self.shared.inbox.take(cx, &mut notes);
         for note in notes.drain(..) {
             match note {
-                Note::Accepted(stream, counted) => self.serve(stream, None, counted),
-                Note::Taken(taken) => self.take(*taken),
+                Note::Accepted(stream, counted) => self.add(stream, Bytes::new(), counted, Connection::pump),
+                Note::Taken(taken) => {
+                    let Taken { stream, early, head, live, counted } = *taken;
+                    let begin = |connection: &mut Connection, shared: &mut Shared| {
+                        connection.take_over(&head, *live, shared)
+                    };
+                    self.add(stream, early, counted, begin);
+                }
                 Note::Topic(topic) => self.refresh(topic),
                 Note::Requests(key) => self.with(key, Connection::requests),
                 Note::Page(key, page) => {
@@ -122,26 +121,35 @@ impl Worker {
     }
 
     /// Gives a connection to hyper, which gives it back when there is something to watch.
-    fn serve(&self, stream: std::net::TcpStream, early: Option<Bytes>, counted: Counted) {
-        let (node, inbox) = (self.shared.node.clone(), self.shared.inbox.clone());
-        let serving = listen::connection(node, self.service.clone(), inbox, stream, early, counted);
-        self.shared.node.spawn(async move {
+    fn serve(&self, stream: TcpStream, early: Bytes, counted: Counted) {
+        let Shared { node, inbox, service, .. } = &self.shared;
+        let serving =
+            listen::connection(node.clone(), service.clone(), inbox.clone(), stream, early, counted);
+        node.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::debug!(%error, "a connection broke off");
             }
         });
     }
 
-    fn take(&mut self, taken: Taken) {
+    /// Adds a connection and does the first thing with it.
+    fn add(
+        &mut self,
+        stream: TcpStream,
+        early: Bytes,
+        counted: Counted,
+        first: impl FnOnce(&mut Connection, &mut Shared) -> Fate,
+    ) {
         self.generation = self.generation.wrapping_add(1);
         let place = self.connections.vacant_entry();
         let key = Key { index: place.key() as u32, generation: self.generation };
-        match Connection::new(key, taken, self.sockets.get_ref().registry(), &mut self.shared) {
+        let registry = self.sockets.get_ref().registry();
+        match Connection::new(key, stream, early, counted, registry, &self.shared) {
             Ok(connection) => {
                 place.insert(connection);
-                self.with(key, Connection::begin);
+                self.with(key, first);
             }
-            Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
+            Err(error) => tracing::warn!(%error, "a connection could not be taken"),
         }
     }
 
@@ -161,7 +169,7 @@ impl Worker {
         let (socket, early, counted) = self.connections.remove(index).end(&mut self.shared);
         if fate == Fate::Returns {
             match socket.release(self.sockets.get_ref().registry()) {
-                Ok(stream) => self.serve(stream, Some(early), counted),
+                Ok(stream) => self.serve(stream, early, counted),
                 Err(error) => tracing::debug!(%error, "a connection could not be given back"),
             }
         }
