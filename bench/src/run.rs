@@ -153,20 +153,50 @@ fn prepare(options: &Options, places: &Places) -> Result<Prepared, String> {
     Ok((servers, measured))
 }
 
+/// Does all parts. What is to be compared takes turns: servers that differ in nothing else follow one another, in each repeat, so that
+/// what disturbs the machine for a while disturbs all of them.
 fn run_all(plan: &[Part], servers: &[Box<dyn Server>], sizes: &Sizes, places: &Places) -> Vec<Run> {
     let since = Instant::now();
-    let mut runs = Vec::new();
-    for (done, part) in plan.iter().enumerate() {
-        let began = Instant::now();
-        let new = run_part(part, servers[part.server].as_ref(), sizes, places);
-        let left = since.elapsed().mul_f64((plan.len() - done - 1) as f64 / (done + 1) as f64);
-        for run in &new {
-            eprintln!("[{}/{}] {}", done + 1, plan.len(), line(run));
+    let (mut runs, mut done) = (Vec::new(), 0);
+    for group in plan.chunk_by(Part::is_alike) {
+        let mut outcomes: Vec<Vec<Run>> = vec![Vec::new(); group.len()];
+        for repeat in 1..=sizes.repeats {
+            for (part, outcome) in group.iter().zip(&mut outcomes) {
+                let server = servers[part.server].as_ref();
+                eprint!("\r{:60}\r{repeat}/{} {}", "", sizes.repeats, title(server.name(), part));
+                merge(outcome, run_part(part, server, sizes, places));
+            }
         }
-        eprintln!("    took {:.0?}, about {} left", began.elapsed(), minutes(left));
-        runs.extend(new);
+        done += group.len();
+        eprint!("\r{:60}\r", "");
+        for run in outcomes.iter().flatten() {
+            eprintln!("{}", line(run));
+        }
+        let left = since.elapsed().mul_f64((plan.len() - done) as f64 / done as f64);
+        let passed = minutes(since.elapsed());
+        eprintln!("    {done} of {} done in {passed}, about {} left", plan.len(), minutes(left));
+        runs.extend(outcomes.into_iter().flatten());
     }
     runs
+}
+
+/// Adds the figures of a repeat to those before.
+fn merge(runs: &mut Vec<Run>, repeat: Vec<Run>) {
+    if runs.is_empty() {
+        *runs = repeat;
+        return;
+    }
+    for (run, new) in runs.iter_mut().zip(repeat) {
+        for (metric, values) in new.metrics {
+            run.metrics.entry(metric).or_default().0.extend(values.0);
+        }
+        run.failure = run.failure.take().or(new.failure);
+    }
+}
+
+fn title(server: &str, part: &Part) -> String {
+    let transport = part.transport.map_or_else(String::new, |transport| format!(" {transport}"));
+    format!("{server} {:?} {:?}{transport} {}", part.placement, part.scenario, part.subscribers)
 }
 
 fn minutes(time: Duration) -> String {

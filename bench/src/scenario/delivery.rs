@@ -14,8 +14,9 @@ const BURST: usize = 32;
 const PUBLISHERS: usize = 32;
 /// Messages a second at the fixed rate.
 const RATE: f64 = 10.0;
-/// Rounds that are not measured, before those that are.
+/// Rounds that are not measured, before those that are: of one message, and of many.
 const WARM_UP: usize = 10;
+const WARM_UP_BURSTS: usize = 3;
 /// Rounds until the sockets of those who never read are full.
 const UNTIL_FULL: usize = 20;
 /// A bound on rounds: figures do not get better by more.
@@ -53,15 +54,16 @@ impl Stage<'_> {
     fn rounds(&self, session: &mut Session<'_>, burst: usize, metrics: &mut Metrics) -> Result<(), String> {
         let paused = if burst > 1 { session.running.ids() } else { Vec::new() };
         let order = |rounds| Order::Rounds { rounds, burst, paused: paused.clone() };
-        let warm = session.succeed(&order(WARM_UP))?;
-        let each = warm.seconds / WARM_UP as f64;
-        let rounds = ((self.sizes.seconds / each) as usize).clamp(WARM_UP, MOST_ROUNDS);
-        for _ in 0..self.sizes.repeats {
-            let (outcome, spent) = session.measure(&order(rounds))?;
-            metrics.add_deliveries(&outcome, spent);
-            check(outcome)?;
-        }
-        Ok(())
+        let few = if burst > 1 { WARM_UP_BURSTS } else { WARM_UP };
+        let rounds = self.rounds_to_measure(few, &session.succeed(&order(few))?);
+        let (outcome, spent) = session.measure(&order(rounds))?;
+        metrics.add_deliveries(&outcome, spent);
+        check(outcome)
+    }
+
+    /// How many rounds take as long as they shall, going by how long `few` took.
+    fn rounds_to_measure(&self, few: usize, warm: &Outcome) -> usize {
+        ((self.sizes.seconds * few as f64 / warm.seconds) as usize).clamp(few, MOST_ROUNDS)
     }
 
     /// Many channels with few subscribers each.
@@ -72,12 +74,9 @@ impl Stage<'_> {
         let few = self.part.channels as u64;
         let warm = session.succeed(&order(few))?;
         let messages = few * ((self.sizes.seconds / warm.seconds) as u64).clamp(1, 100);
-        for _ in 0..self.sizes.repeats {
-            let (outcome, spent) = session.measure(&order(messages))?;
-            metrics.add_deliveries(&outcome, spent);
-            check(outcome)?;
-        }
-        Ok(())
+        let (outcome, spent) = session.measure(&order(messages))?;
+        metrics.add_deliveries(&outcome, spent);
+        check(outcome)
     }
 
     /// A fixed rate, and how late each message is.
@@ -86,41 +85,35 @@ impl Stage<'_> {
         session.publishers(4, 1)?;
         session.succeed(&Order::Rate { per_second: RATE, messages: 5 })?;
         let order = Order::Rate { per_second: RATE, messages: self.sizes.timed };
-        for _ in 0..self.sizes.repeats {
-            let (outcome, spent) = session.measure(&order)?;
-            metrics.add_deliveries(&outcome, spent);
-            metrics.add(Metric::LatencyP50, outcome.latency.p50);
-            metrics.add(Metric::LatencyP99, outcome.latency.p99);
-            metrics.add(Metric::LatencyP999, outcome.latency.p999);
-            metrics.add(Metric::LatencyMax, outcome.latency.max);
-            check(outcome)?;
-        }
-        Ok(())
+        let (outcome, spent) = session.measure(&order)?;
+        metrics.add_deliveries(&outcome, spent);
+        metrics.add(Metric::LatencyP50, outcome.latency.p50);
+        metrics.add(Metric::LatencyP99, outcome.latency.p99);
+        metrics.add(Metric::LatencyP999, outcome.latency.p999);
+        metrics.add(Metric::LatencyMax, outcome.latency.max);
+        check(outcome)
     }
 
     /// Those who read, first alone and then beside as many who do not.
     pub(super) fn stalled(&self, metrics: &mut Metrics) -> Result<(), String> {
         let transport = self.part.transport.ok_or("no transport")?;
-        for _ in 0..self.sizes.repeats {
-            let mut session = self.audience()?;
-            session.publishers(BURST, 1)?;
-            let memory = |session: &Session<'_>| anonymous(&session.running.ids()) as f64;
-            metrics.add(Metric::MemoryBefore, memory(&session));
-            let load = |rounds| Order::Rounds { rounds, burst: BURST, paused: Vec::new() };
-            let warm = session.succeed(&load(WARM_UP))?;
-            let rounds = ((self.sizes.seconds * WARM_UP as f64 / warm.seconds) as usize).max(WARM_UP);
-            let alone = session.succeed(&load(rounds))?;
-            metrics.add(Metric::LatencyP99, alone.latency.p99);
-            metrics.add(Metric::MemoryAfter, memory(&session));
-            session.open_stalled(transport, self.part.subscribers)?;
-            session.succeed(&load(UNTIL_FULL))?;
-            let beside = session.order(&load(rounds))?;
-            metrics.add(Metric::LatencyP99Stalled, beside.latency.p99);
-            metrics.add(Metric::MemoryAfterStalled, memory(&session));
-            metrics.add_faults(&beside);
-            check(beside)?;
-        }
-        Ok(())
+        let mut session = self.audience()?;
+        session.publishers(BURST, 1)?;
+        let memory = |session: &Session<'_>| anonymous(&session.running.ids()) as f64;
+        metrics.add(Metric::MemoryBefore, memory(&session));
+        let load = |rounds| Order::Rounds { rounds, burst: BURST, paused: Vec::new() };
+        let warm = session.succeed(&load(WARM_UP_BURSTS))?;
+        let rounds = self.rounds_to_measure(WARM_UP_BURSTS, &warm);
+        let alone = session.succeed(&load(rounds))?;
+        metrics.add(Metric::LatencyP99, alone.latency.p99);
+        metrics.add(Metric::MemoryAfter, memory(&session));
+        session.open_stalled(transport, self.part.subscribers)?;
+        session.succeed(&load(UNTIL_FULL))?;
+        let beside = session.order(&load(rounds))?;
+        metrics.add(Metric::LatencyP99Stalled, beside.latency.p99);
+        metrics.add(Metric::MemoryAfterStalled, memory(&session));
+        metrics.add_faults(&beside);
+        check(beside)
     }
 }
 

@@ -22,6 +22,13 @@ pub(crate) struct Part {
     pub(crate) channels: usize,
 }
 
+impl Part {
+    /// Whether two parts differ in nothing but the server.
+    pub(crate) fn is_alike(&self, other: &Part) -> bool {
+        *self == Part { server: self.server, ..*other }
+    }
+}
+
 /// What is asked for: everything, unless something is named.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
