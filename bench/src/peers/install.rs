@@ -29,6 +29,7 @@ pub(super) fn patient(program: &Path) -> Command {
 /// failure stands in the report, so it names no place of this machine.
 pub(super) fn output(command: &mut Command) -> Result<String, String> {
     let words = [command.get_program()].into_iter().chain(command.get_args());
+    let words = words.skip(if command.get_program() == "timeout" { 2 } else { 0 });
     let shown = anywhere(&words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "));
     let done = command.stdin(Stdio::null()).output().map_err(|error| format!("`{shown}`: {error}"))?;
     if done.status.success() {

@@ -179,10 +179,16 @@ fn stalled(figures: Figures<'_>) -> Vec<Goal> {
         let over = transport.map_or(String::new(), |transport| format!(", {transport}"));
         let value = |metric| figures.median(PLAINWIRE, Scenario::Stalled, transport, metric);
         let p99 = value(Metric::LatencyP99Stalled).zip(value(Metric::LatencyP99));
-        let memory = value(Metric::MemoryAfterStalled).zip(value(Metric::MemoryAfter));
+        let mebibytes = |metric| value(metric).map(|bytes| bytes / f64::from(1 << 20));
+        let memory = mebibytes(Metric::MemoryAfterStalled).zip(mebibytes(Metric::MemoryAfter));
         [
-            Goal::within(format!("p99 beside 1,000 stalled readers{over}"), 1.20, "without them", p99),
-            Goal::within(format!("memory with 1,000 stalled readers{over}"), 1.10, "without them", memory),
+            Goal::within(format!("p99 beside 1,000 stalled readers, µs{over}"), 1.20, "without them", p99),
+            Goal::within(
+                format!("memory with 1,000 stalled readers, MiB{over}"),
+                1.10,
+                "without them",
+                memory,
+            ),
         ]
     };
     if ours.is_empty() {

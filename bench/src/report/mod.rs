@@ -80,7 +80,7 @@ fn circumstances(results: &Results) -> String {
     let minutes = results.seconds as f64 / 60.0;
     let rows = [
         ("date", format!("{} (took {minutes:.0} minutes)", day(results.began))),
-        ("command", format!("`{}`", results.command)),
+        ("command", format!("`{}`", anywhere(&results.command))),
         ("commit", results.commit.clone()),
         ("repeats", results.repeats.to_string()),
         ("processor", format!("{}, {} cores", machine.processor, machine.cores)),
@@ -102,6 +102,21 @@ fn circumstances(results: &Results) -> String {
         let _ = writeln!(text, "| {} | {} |", label(&server.name, None), tables::cell(&said));
     }
     text
+}
+
+/// The command without where it put things: that is of one machine, and changes no figure.
+fn anywhere(command: &str) -> String {
+    let places = ["--out", "--work", "--plainwire"];
+    let mut words = command.split_whitespace();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if places.contains(&word) {
+            words.next();
+        } else if !places.iter().any(|place| word.starts_with(&format!("{place}="))) {
+            kept.push(word);
+        }
+    }
+    kept.join(" ")
 }
 
 fn goal_table(figures: Figures<'_>) -> String {

@@ -56,8 +56,9 @@ fn cpu(figures: Figures<'_>, file: &'static str, scenario: Scenario, how: &'stat
 
 fn memory(figures: Figures<'_>) -> Option<Plot> {
     let title = Title { what: "Memory per idle connection", how: "nothing is sent" };
+    // The kernel's is the whole system's: what else ended meanwhile can make it negative, and then nothing is to be drawn.
     let bars = bars(figures, Scenario::Idle, |run| {
-        Some((median(run, Metric::UserBytes)?, median(run, Metric::KernelBytes).unwrap_or(0.0)))
+        Some((median(run, Metric::UserBytes)?, median(run, Metric::KernelBytes).unwrap_or(0.0).max(0.0)))
     });
     let svg = charts::bars(title, "bytes", Some(("the server's own", "kernel, both ends")), &bars)?;
     Some(Plot { file: "memory.svg", title, svg })

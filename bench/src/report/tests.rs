@@ -60,7 +60,7 @@ fn results() -> Results {
     Results {
         began: 1_795_260_283,
         seconds: 1800,
-        command: "cargo xtask bench".into(),
+        command: "cargo xtask bench --out /there --repeats 3 --work=/here".into(),
         commit: "abc".into(),
         quick: false,
         repeats: 3,
@@ -193,6 +193,7 @@ fn circumstances_and_what_was_left_out_are_said() {
     let page = rendered(&results());
     assert!(page.contains("| date | 2026-11-21 (took 30 minutes) |"), "{page}");
     assert!(page.contains("| memory | 8.0 GiB |"), "{page}");
+    line(&page, "| command | `cargo xtask bench --repeats 3` |");
     assert!(page.contains("| Centrifugo | left out: there is no go \\| here |"), "{page}");
     assert!(!page.contains("quick run"));
     assert!(rendered(&Results { quick: true, ..results() }).contains("**A quick run**"));
@@ -210,6 +211,15 @@ fn every_plot_is_well_formed_and_shown() {
         well_formed(&plot.svg).unwrap_or_else(|reason| panic!("{}: {reason}\n{}", plot.file, plot.svg));
         assert!(!plot.svg.contains("NaN") && !plot.svg.contains("inf"), "{}", plot.svg);
     }
+}
+
+#[test]
+fn memory_that_shrank_is_drawn_as_none() {
+    let mut results = results();
+    results.runs = vec![idle("plainwire", Transport::Sse, 500.0, -2000.0)];
+    let plots = plots::all(Figures(&results));
+    assert!(plots[0].svg.contains(">500</text>"), "{}", plots[0].svg);
+    assert!(rendered(&results).contains("| SSE | 500 | -2,000 |"));
 }
 
 #[test]
