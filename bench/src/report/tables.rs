@@ -116,14 +116,21 @@ fn table(
         Placement::OneCore => "Server on one core, clients on the other:\n\n".to_owned(),
         Placement::BothFree => "Both on all cores:\n\n".to_owned(),
     };
-    let headings: String = columns[1..].iter().map(|(heading, _)| format!(" {heading} |")).collect();
-    let dashes = " ---: |".repeat(columns.len());
-    let _ = writeln!(text, "| transport | server | subscribers | {} | × bare |{headings}", columns[0].0);
-    let _ = writeln!(text, "| --- | --- | ---: |{dashes} ---: |");
+    let mut headings: Vec<&str> = columns.iter().map(|(heading, _)| *heading).collect();
+    if is_beside_bare(scenario) {
+        headings.insert(1, "× bare");
+    }
+    let _ = writeln!(text, "| transport | server | subscribers | {} |", headings.join(" | "));
+    let _ = writeln!(text, "| --- | --- | ---: |{}", " ---: |".repeat(headings.len()));
     for run in runs {
         let _ = writeln!(text, "{}", row(figures, run, columns));
     }
     Some(text + "\n")
+}
+
+/// Whether a ratio to the bare server says something: it needs next to no memory.
+fn is_beside_bare(scenario: Scenario) -> bool {
+    scenario != Scenario::Idle
 }
 
 fn row(figures: Figures<'_>, run: &Run, columns: &[Column]) -> String {
@@ -134,11 +141,11 @@ fn row(figures: Figures<'_>, run: &Run, columns: &[Column]) -> String {
     let mut text = format!("| {transport} | {name} | {} |", counted(run.subscribers as f64));
     if let Some(failure) = &run.failure {
         let _ = write!(text, " failed: {} |", cell(failure));
-        return text + &" |".repeat(columns.len());
+        return text + &" |".repeat(columns.len() - usize::from(!is_beside_bare(run.scenario)));
     }
     for (number, (_, metric)) in columns.iter().enumerate() {
         let _ = write!(text, " {} |", repeats(run, *metric).map_or("–".into(), spread));
-        if number == 0 {
+        if number == 0 && is_beside_bare(run.scenario) {
             let _ = write!(
                 text,
                 " {} |",
