@@ -20,8 +20,10 @@ const PUBLISHERS: usize = 1 << 30;
 const HANDSHAKES: usize = 128;
 /// How long to wait while nothing at all happens, in nanoseconds.
 const PATIENCE: u64 = if cfg!(test) { 2_000_000_000 } else { 10_000_000_000 };
-/// The receive buffer of one that never reads: it shall be full soon.
+/// The receive buffer of one that never reads, and its largest segment. Both ends' buffers shall be full soon, as they would be over a
+/// network: the segments of loopback are so large that the server's would take megabytes.
 const STALLED_BUFFER: usize = 4_096;
+const STALLED_SEGMENT: u32 = 1_448;
 const SCRATCH: usize = 256 * 1024;
 
 /// All connections.
@@ -158,6 +160,7 @@ impl Fleet {
         }
         if let Some(bytes) = receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
+            socket.set_tcp_mss(STALLED_SEGMENT)?;
         }
         // Closed with a reset: thousands of ports in TIME_WAIT would be missing in the next scenario.
         socket.set_linger(Some(Duration::ZERO))?;
