@@ -25,8 +25,8 @@ pub(crate) struct Options {
     /// Only these servers: plainwire, bare, nchan, ws, socket.io, centrifugo, mercure, axum.
     #[arg(long, num_args = 1.., value_name = "SERVER")]
     only: Vec<String>,
-    /// Only these scenarios: connect, one_by_one, wide, many_channels, piled_up, scaling, latency, durable, stalled.
-    /// Connect also measures idle connections.
+    /// Only these scenarios: one_by_one, piled_up, connect (which idle goes with), latency, wide, many_channels, scaling,
+    /// stalled, durable.
     #[arg(long, num_args = 1.., value_name = "NAME", value_parser = named::<Scenario>)]
     scenario: Vec<Scenario>,
     /// Only these transports: web_socket, sse, ndjson, long_poll, sse_http2, ndjson_http2.

@@ -67,7 +67,8 @@ pub(crate) fn parts(servers: &[Box<dyn Server>], sizes: &Sizes, wanted: &Wanted)
 impl Wanted {
     fn has(&self, part: &Part) -> bool {
         let transport = |transport| self.transports.contains(&transport);
-        (self.scenarios.is_empty() || self.scenarios.contains(&part.scenario))
+        let is_idle = part.scenario == Scenario::Connect && self.scenarios.contains(&Scenario::Idle);
+        (self.scenarios.is_empty() || self.scenarios.contains(&part.scenario) || is_idle)
             && (self.transports.is_empty() || part.transport.is_none_or(transport))
             && (self.placements.is_empty() || self.placements.contains(&part.placement))
     }
