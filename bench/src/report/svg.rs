@@ -174,21 +174,20 @@ impl Axis {
     }
 }
 
-/// One, two or five times a power of ten, so that three to six of them reach the value.
+/// One, two or five times a power of ten, so that two to five of them reach the value.
 fn step(largest: f64) -> f64 {
     if !(largest.is_finite() && largest > 0.0) {
         return 1.0;
     }
-    let power = 10_f64.powf((largest / 3.0).log10().floor());
-    let digit = largest / 3.0 / power;
-    power
-        * if digit >= 5.0 {
-            5.0
-        } else if digit >= 2.0 {
-            2.0
-        } else {
-            1.0
-        }
+    let third = largest / 3.0;
+    let power = 10_f64.powf(third.log10().floor());
+    let digit = match third / power {
+        digit if digit >= 8.0 => 10.0,
+        digit if digit >= 4.0 => 5.0,
+        digit if digit >= 1.6 => 2.0,
+        _ => 1.0,
+    };
+    power * digit
 }
 
 #[cfg(test)]
@@ -198,14 +197,15 @@ mod tests {
     #[test]
     fn ticks_are_round_and_few() {
         let ticks = |largest| Axis::from_zero(largest, 0.0, 100.0).ticks();
-        assert_eq!(ticks(27.4), [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0]);
+        assert_eq!(ticks(27.4), [0.0, 10.0, 20.0, 30.0]);
+        assert_eq!(ticks(145_191.0), [0.0, 50_000.0, 100_000.0, 150_000.0]);
         assert_eq!(ticks(6.3), [0.0, 2.0, 4.0, 6.0, 8.0]);
         assert_eq!(ticks(0.0), [0.0, 1.0]);
         assert_eq!(Axis::decades(110.0, 18_000.0, 0.0, 1.0).ticks(), [100.0, 1000.0, 10_000.0, 100_000.0]);
         assert_eq!(Axis::logarithmic(100.0, 18_000.0, 0.0, 1.0).ticks(), [100.0, 1000.0, 10_000.0]);
         for largest in [1e-3, 0.7, 1.0, 3.0, 9.9, 42.0, 137_000.0] {
             let ticks = ticks(largest);
-            assert!((4..=8).contains(&ticks.len()), "{largest}: {ticks:?}");
+            assert!((4..=6).contains(&ticks.len()), "{largest}: {ticks:?}");
             assert!(ticks.last().is_some_and(|last| *last >= largest), "{largest}: {ticks:?}");
         }
     }
