@@ -55,7 +55,9 @@ impl Stage<'_> {
         let paused = if burst > 1 { session.running.ids() } else { Vec::new() };
         let order = |rounds| Order::Rounds { rounds, burst, paused: paused.clone() };
         let few = if burst > 1 { WARM_UP_BURSTS } else { WARM_UP };
-        let rounds = self.rounds_to_measure(few, &session.succeed(&order(few))?);
+        // Programs that are compiled while they run take a while to become as fast as they get.
+        let warm = (self.rounds_to_measure(few, &session.succeed(&order(few))?) / 4).max(few);
+        let rounds = self.rounds_to_measure(warm, &session.succeed(&order(warm))?);
         let (outcome, spent) = session.measure(&order(rounds))?;
         metrics.add_deliveries(&outcome, spent);
         check(outcome)
