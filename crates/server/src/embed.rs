@@ -255,7 +255,7 @@ impl Plainwire {
             }
         };
         let channel = self.node.channels().open(&name).await?;
-        let subscription = Subscription::of(self.node.channels(), vec![(channel, start)]);
+        let subscription = Subscription::of(self.node.channels(), vec![(channel, start)], None);
         Ok(Watch { subscription, items: Vec::new().into_iter() })
     }
 

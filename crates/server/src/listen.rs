@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use http::{Request, Response, Version};
+use http::header::CONNECTION;
+use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -21,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use crate::channels::Relay;
 use crate::http::{Body, Live, Service, Takeable};
 use crate::node::Node;
 use crate::worker::{Counted, Inbox, Taken, Workers};
@@ -80,10 +82,14 @@ pub(crate) async fn connection(
     if !is_http2 {
         return Box::pin(http1(&node, service, &inbox, io, counted)).await;
     }
+    let relay: Arc<dyn Relay> = inbox;
     let service = service_fn(move |request| {
-        let service = service.clone();
+        let (service, relay) = (service.clone(), relay.clone());
         // Boxed: once it is answered, a stream costs nothing for it.
-        Box::pin(async move { Ok::<_, Infallible>(service.handle(request).await) })
+        Box::pin(async move {
+            let response = service.handle(request).await;
+            Ok::<_, Infallible>(response.map(|body| body.relayed(&relay)))
+        })
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -151,7 +157,10 @@ async fn answer(
     mut request: Request<Incoming>,
     slot: Slot,
 ) -> Result<Response<Body>, Infallible> {
-    let takeable = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+    let takeable = request.version() == Version::HTTP_11
+        && request.method() == Method::GET
+        && request.body().is_end_stream()
+        && !closes(request.headers());
     if takeable {
         request.extensions_mut().insert(Takeable);
     }
@@ -167,6 +176,12 @@ async fn answer(
         }
         Err(body) => Ok(Response::from_parts(head, body)),
     }
+}
+
+/// Whether the client wants the connection closed after the answer (RFC 9112 §9.6), which hyper sees to.
+fn closes(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
 }
 
 /// Reads as much as it takes to tell the protocols apart: what was read, and whether it is HTTP/2.

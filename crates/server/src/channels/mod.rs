@@ -17,7 +17,7 @@ use plainwire_protocol::{ChannelName, Problem};
 use slab::Slab;
 
 pub(crate) use channel::{Attempt, Channel, KeyClaim, Showing, Terms, Write};
-pub(crate) use signal::Signal;
+pub(crate) use signal::{Relay, Signal};
 pub(crate) use subscription::{BATCH, Found, Subscription};
 
 use crate::config::Config;
@@ -139,6 +139,12 @@ impl Sink for Fanout {
 pub(crate) struct OpenChannel {
     channels: Arc<Channels>,
     channel: Arc<Channel>,
+}
+
+impl Clone for OpenChannel {
+    fn clone(&self) -> OpenChannel {
+        OpenChannel { channels: self.channels.clone(), channel: self.channel.clone() }
+    }
 }
 
 impl Deref for OpenChannel {

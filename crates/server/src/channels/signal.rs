@@ -1,9 +1,13 @@
 //! Tells a reader that one of its channels has something new.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
+use plainwire_protocol::ChannelName;
+
+use super::OpenChannel;
 
 /// One reader's bell. Ringing twice before it is heard is ringing once: readers look at the channels themselves.
 #[derive(Debug, Default)]
@@ -25,4 +29,13 @@ impl Signal {
         self.waker.register(cx.waker());
         if self.rung.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
     }
+}
+
+/// Rings for many readers of one thread: a commit tells the relay, and that tells them, on their own thread. Waking each of them
+/// from the thread of the commit would have the two threads take turns.
+pub(crate) trait Relay: Send + Sync {
+    /// Rings `signal` from now on whenever `channel` has something new, and once at the beginning.
+    fn follow(&self, channel: OpenChannel, reader: u64, signal: Arc<Signal>);
+    /// No longer.
+    fn unfollow(&self, channel: &ChannelName, reader: u64);
 }

@@ -1,6 +1,7 @@
 //! Reads any number of channels: the feeds of one client, asked for by a task.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
@@ -9,8 +10,11 @@ use plainwire_hub::{Budget, Feeds, Item, Start};
 use plainwire_log::{LogError, Page};
 use plainwire_protocol::{ChannelName, Position};
 
-use super::signal::Signal;
+use super::signal::{Relay, Signal};
 use super::{Channels, OpenChannel};
+
+/// Tells the readers behind relays apart.
+static NEXT_READER: AtomicU64 = AtomicU64::new(0);
 
 /// Items given at a time, so that a reader that catches up does not keep others waiting.
 pub(crate) const BATCH: Budget = Budget { items: 256, bytes: 256 << 10 };
@@ -18,6 +22,7 @@ pub(crate) const BATCH: Budget = Budget { items: 256, bytes: 256 << 10 };
 /// The feeds of a client that asks for what is next: bodies of HTTP/2, pages, and readers within this process.
 pub(crate) struct Subscription {
     channels: Arc<Channels>,
+    relay: Option<Arc<dyn Relay>>,
     signal: Arc<Signal>,
     reader: usize,
     feeds: Feeds<Seat>,
@@ -27,7 +32,24 @@ pub(crate) struct Subscription {
 /// Its place among the listeners of a channel.
 struct Seat {
     channel: OpenChannel,
-    listener: usize,
+    listener: Listener,
+}
+
+enum Listener {
+    /// The channel rings.
+    Direct(usize),
+    /// The relay rings.
+    Relayed(u64),
+}
+
+impl Seat {
+    fn leave(&self, relay: Option<&Arc<dyn Relay>>) {
+        match (&self.listener, relay) {
+            (Listener::Direct(listener), _) => self.channel.unlisten(*listener),
+            (Listener::Relayed(reader), Some(relay)) => relay.unfollow(self.channel.name(), *reader),
+            (Listener::Relayed(_), None) => unreachable!("a subscription keeps its relay"),
+        }
+    }
 }
 
 /// What [`Subscription::poll_items`] found.
@@ -40,12 +62,17 @@ pub(crate) enum Found {
 }
 
 impl Subscription {
-    /// Reads these channels, each from its place.
-    pub(crate) fn of(channels: &Arc<Channels>, watched: Vec<(OpenChannel, Start)>) -> Subscription {
+    /// Reads these channels, each from its place. What is new is heard of from the `relay`, if there is one.
+    pub(crate) fn of(
+        channels: &Arc<Channels>,
+        watched: Vec<(OpenChannel, Start)>,
+        relay: Option<Arc<dyn Relay>>,
+    ) -> Subscription {
         let signal = Arc::new(Signal::default());
         let reader = channels.add_reader(signal.clone());
+        let feeds = Feeds::default();
         let mut subscription =
-            Subscription { channels: channels.clone(), signal, reader, feeds: Feeds::default(), page: None };
+            Subscription { channels: channels.clone(), relay, signal, reader, feeds, page: None };
         for (channel, start) in watched {
             subscription.watch(channel, start);
         }
@@ -55,14 +82,21 @@ impl Subscription {
     /// Also reads `channel`, from `start`. A channel that is read already starts over there.
     pub(crate) fn watch(&mut self, channel: OpenChannel, start: Start) {
         self.unwatch(channel.name());
-        let listener = channel.listen(self.signal.clone());
+        let listener = match &self.relay {
+            None => Listener::Direct(channel.listen(self.signal.clone())),
+            Some(relay) => {
+                let reader = NEXT_READER.fetch_add(1, Ordering::Relaxed);
+                relay.follow(channel.clone(), reader, self.signal.clone());
+                Listener::Relayed(reader)
+            }
+        };
         self.feeds.watch(channel.name().clone(), start, Seat { channel, listener });
     }
 
     /// Reads `channel` no longer. Says whether it was read.
     pub(crate) fn unwatch(&mut self, channel: &ChannelName) -> bool {
         let Some(seat) = self.feeds.unwatch(channel) else { return false };
-        seat.channel.unlisten(seat.listener);
+        seat.leave(self.relay.as_ref());
         if !self.feeds.is_reading() {
             self.page = None;
         }
@@ -143,7 +177,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         for seat in self.feeds.beside() {
-            seat.channel.unlisten(seat.listener);
+            seat.leave(self.relay.as_ref());
         }
         self.channels.remove_reader(self.reader);
     }

@@ -2,12 +2,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use super::Live;
+use crate::channels::Relay;
 use crate::stream::{Opening, Outbound};
 
 /// The body of an answer: all of it, or a stream.
@@ -44,6 +46,14 @@ impl Body {
 
     pub(crate) fn held() -> Body {
         Body(Kind::Held)
+    }
+
+    /// The same, told of news by a relay.
+    pub(crate) fn relayed(mut self, relay: &Arc<dyn Relay>) -> Body {
+        if let Kind::Opening(opening) = &mut self.0 {
+            opening.relay = Some(relay.clone());
+        }
+        self
     }
 
     /// What a worker may serve in place of this body.

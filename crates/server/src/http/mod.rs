@@ -100,7 +100,8 @@ impl Service {
         B::Error: std::fmt::Display,
     {
         self.follow_alias(request.uri_mut());
-        let query = Query::parse(request.uri().query())?;
+        let uri = request.uri().clone();
+        let query = Query::parse(uri.query());
         let method = request.method().clone();
         match self.route(request.uri().path())? {
             Route::Channel(target) => match (&method, target.command) {
@@ -108,7 +109,8 @@ impl Service {
                     read::read(&self.node, vec![target.channel], false, &query, request.map(drop)).await
                 }
                 (&Method::POST | &Method::PUT | &Method::PATCH, command) => {
-                    write::write(&self.node, &target.channel, command, &query, request).await
+                    // Boxed, like what follows: a read should not pay for the room that a write takes.
+                    Box::pin(write::write(&self.node, &target.channel, command, &query, request)).await
                 }
                 (&Method::OPTIONS, command) => self.options(&target.channel, command.is_some()).await,
                 (_, Some(_)) => Err(method_not_allowed("POST, OPTIONS")),
@@ -118,7 +120,7 @@ impl Service {
                 let channels = query.channels()?;
                 read::read(&self.node, channels, true, &query, request.map(drop)).await
             }
-            Route::Conformance(route) => conformance::answer(&self.node, route, request).await,
+            Route::Conformance(route) => Box::pin(conformance::answer(&self.node, route, request)).await,
             _ if !matches!(method, Method::GET | Method::HEAD) => Err(method_not_allowed("GET, HEAD")),
             Route::Health => self.health().await,
             Route::Ready => self.ready(),

@@ -1,5 +1,6 @@
 //! What a read asks for, by its query and headers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -11,7 +12,7 @@ use crate::operation::DEFAULT_LIMIT;
 
 /// A request's query, decoded.
 #[derive(Debug, Default)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 /// How an answer to a read is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +23,14 @@ pub(super) enum Live {
     Ndjson,
 }
 
-impl Query {
-    pub(super) fn parse(query: Option<&str>) -> Result<Query, Problem> {
-        let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        Ok(Query(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect()))
+impl<'q> Query<'q> {
+    pub(super) fn parse(query: Option<&'q str>) -> Query<'q> {
+        Query(form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect())
     }
 
     /// The value of a parameter, which may be given once.
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
-        let mut values = self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let mut values = self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| &**value);
         let value = values.next();
         match values.next() {
             Some(_) => Err(bad(name, "is given twice")),
@@ -161,7 +161,7 @@ mod tests {
     fn live(accept: &str, query: &str) -> Result<Live, Problem> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
-        Query::parse(Some(query)).unwrap().live(&headers)
+        Query::parse(Some(query)).live(&headers)
     }
 
     #[test]
@@ -182,7 +182,7 @@ mod tests {
         let wait = |prefer: &str, query: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("prefer", prefer.parse().unwrap());
-            Query::parse(Some(query)).unwrap().wait(&headers, &config)
+            Query::parse(Some(query)).wait(&headers, &config)
         };
         assert_eq!(wait("wait=25", ""), Ok(Some(Duration::from_secs(25))));
         assert_eq!(wait("respond-async, wait=\"5\"", ""), Ok(Some(Duration::from_secs(5))));
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn parameters_are_given_once() {
-        let query = Query::parse(Some("since=0&since=1&limit=x")).unwrap();
+        let query = Query::parse(Some("since=0&since=1&limit=x"));
         assert_eq!(query.since(&HeaderMap::new()).unwrap_err().reason, "query");
         assert_eq!(query.limit(&Config::dev()).unwrap_err().reason, "query");
     }

@@ -29,7 +29,7 @@ pub(super) struct Begin {
 
 impl Begin {
     pub(super) fn opening(self, node: &Arc<Node>, framing: Framing) -> Opening {
-        Opening { channels: node.channels().clone(), watched: self.channels, framing }
+        Opening { channels: node.channels().clone(), watched: self.channels, framing, relay: None }
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn read(
     node: &Arc<Node>,
     names: Vec<ChannelName>,
     many: bool,
-    query: &Query,
+    query: &Query<'_>,
     request: Request<()>,
 ) -> Result<Response<Body>, Problem> {
     let most = node.config().server.max_channels_per_connection;
@@ -64,7 +64,7 @@ pub(super) async fn read(
 async fn begin(
     node: &Arc<Node>,
     names: Vec<ChannelName>,
-    query: &Query,
+    query: &Query<'_>,
     request: &Request<()>,
 ) -> Result<Begin, Problem> {
     let points = match query.since(request.headers())? {
@@ -72,7 +72,12 @@ async fn begin(
         None => None,
     };
     let last = query.last()?;
-    let open = try_join_all(names.iter().map(|name| node.channels().open(name))).await?;
+    let mut open = Vec::with_capacity(names.len());
+    if let [name] = &names[..] {
+        open.push(node.channels().open(name).await?);
+    } else {
+        open = try_join_all(names.iter().map(|name| node.channels().open(name))).await?;
+    }
     let given = points.is_some() || last.is_some();
     let starts: Vec<Start> = match (points, last) {
         (Some(points), _) => points.into_iter().map(start_of).collect(),
@@ -117,7 +122,7 @@ async fn poll(
     node: &Arc<Node>,
     begin: Begin,
     many: bool,
-    query: &Query,
+    query: &Query<'_>,
     request: &Request<()>,
 ) -> Result<Response<Body>, Problem> {
     let headers = request.headers();

@@ -23,7 +23,7 @@ pub(super) async fn write<B>(
     node: &Arc<Node>,
     name: &ChannelName,
     command: Option<String>,
-    query: &Query,
+    query: &Query<'_>,
     request: Request<B>,
 ) -> Result<Response<Body>, Problem>
 where
@@ -49,7 +49,7 @@ where
 fn verb(
     method: &Method,
     command: Option<String>,
-    query: &Query,
+    query: &Query<'_>,
     headers: &HeaderMap,
 ) -> Result<Verb, Problem> {
     match (method, command) {

@@ -81,7 +81,7 @@ struct Reader {
 
 impl Reader {
     fn new(channels: &Arc<Channels>, request: PageRequest) -> Reader {
-        let subscription = Subscription::of(channels, request.channels);
+        let subscription = Subscription::of(channels, request.channels, None);
         Reader { subscription, collector: Collector::new(request.limit), items: Vec::new() }
     }
 

@@ -15,11 +15,13 @@ pub(crate) use framing::{Framing, Resume};
 pub(crate) use outbound::{End, Outbound};
 pub(crate) use pace::{Due, Pace, jittered};
 
-use crate::channels::{Channels, OpenChannel};
+use crate::channels::{Channels, OpenChannel, Relay};
 
 /// A stream that has not begun: whoever drives it begins it.
 pub(crate) struct Opening {
     pub(crate) channels: Arc<Channels>,
     pub(crate) watched: Vec<(OpenChannel, Start)>,
     pub(crate) framing: Framing,
+    /// What tells it of news, if that is not the channels.
+    pub(crate) relay: Option<Arc<dyn Relay>>,
 }

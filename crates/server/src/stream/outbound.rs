@@ -38,14 +38,14 @@ pub(crate) enum End {
 impl Outbound {
     /// Begins a stream.
     pub(crate) fn new(opening: Opening) -> Outbound {
-        let Opening { channels, watched, framing } = opening;
+        let Opening { channels, watched, framing, relay } = opening;
         let server = &channels.config().server;
         let now = Instant::now();
         Outbound {
             preamble: framing.preamble(jittered(server.retry)),
             timer: Box::pin(sleep_until((now + server.heartbeat).into())),
             pace: Pace::new(now, channels.config()),
-            subscription: Subscription::of(&channels, watched),
+            subscription: Subscription::of(&channels, watched, relay),
             framing,
             items: Vec::new(),
             end: None,
@@ -64,9 +64,6 @@ impl Outbound {
 
     /// The next bytes to send, whole frames; `None` when the stream is over.
     pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if let Some(preamble) = self.preamble.take() {
-            return Poll::Ready(Some(preamble));
-        }
         if self.end.is_some() {
             return Poll::Ready(None);
         }
@@ -85,7 +82,10 @@ impl Outbound {
                 self.end = Some(End::Failed);
                 Poll::Ready(None)
             }
-            Poll::Pending => self.poll_timer(cx),
+            Poll::Pending => match self.preamble.take() {
+                Some(preamble) => Poll::Ready(Some(preamble)),
+                None => self.poll_timer(cx),
+            },
         }
     }
 
@@ -105,20 +105,23 @@ impl Outbound {
         }
     }
 
+    /// Everything in one piece: each piece is a frame of HTTP/2, which costs more than what is in it.
     fn frame(&mut self) -> Bytes {
-        let mut items = self.items.drain(..);
-        let first = items.next().map_or_else(Bytes::new, |item| self.framing.item(&item));
-        let Some(second) = items.next() else { return first };
+        // A quiet stream keeps no memory for items.
+        let items = std::mem::take(&mut self.items);
+        let pieces = items.iter().map(|item| self.framing.item(item));
+        let mut pieces = self.preamble.take().into_iter().chain(pieces);
+        let first = pieces.next().unwrap_or_default();
+        let Some(second) = pieces.next() else { return first };
         let mut out = BytesMut::from(first);
-        out.extend_from_slice(&self.framing.item(&second));
-        for item in items {
-            out.extend_from_slice(&self.framing.item(&item));
-        }
+        out.extend_from_slice(&second);
+        pieces.for_each(|piece| out.extend_from_slice(&piece));
         out.freeze()
     }
 
     fn goodbye(&mut self) -> Bytes {
         self.end = Some(End::Drain);
+        self.preamble = None;
         self.framing.goodbye(jittered(self.channels.config().server.retry).as_millis() as u64)
     }
 }

@@ -15,6 +15,7 @@ use http_body_util::Empty;
 use super::connection::{Connection, Fate, Role, Then};
 use super::inbox::Bell;
 use super::shared::Shared;
+use crate::config::Config;
 use crate::http::{Body, Length, Takeable, write_head};
 
 /// Most header lines. A head with more is for hyper, which refuses it.
@@ -63,7 +64,7 @@ impl Connection {
                 return Ok(Some(Fate::Ends));
             }
             self.readable = count == shared.buffer.len() || self.hung_up;
-            match arrived(&shared.buffer[..count]) {
+            match arrived(&shared.buffer[..count], shared.config()) {
                 Arrived::Other => {
                     self.early = Some(Box::new(Bytes::copy_from_slice(&shared.buffer[..count])));
                     return Ok(Some(Fate::Returns));
@@ -92,7 +93,10 @@ impl Connection {
         match body.into_live() {
             Ok(live) => self.begin(&head, *live, shared),
             Err(body) => {
-                let body = body.into_whole().expect("a read has a stream or a whole body");
+                let body = body.into_whole().unwrap_or_else(|| {
+                    debug_assert!(false, "a read has a stream or a whole body");
+                    Bytes::new()
+                });
                 let mut out = Vec::with_capacity(512 + body.len());
                 write_head(head.status, &head.headers, b"", Length::Known(body.len()), &mut out);
                 out.extend_from_slice(&body);
@@ -111,7 +115,7 @@ impl Connection {
     }
 }
 
-fn arrived(bytes: &[u8]) -> Arrived {
+fn arrived(bytes: &[u8], config: &Config) -> Arrived {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     match parsed.parse(bytes) {
@@ -121,7 +125,9 @@ fn arrived(bytes: &[u8]) -> Arrived {
     let (Some("GET"), Some(1), Some(path)) = (parsed.method, parsed.version, parsed.path) else {
         return Arrived::Other;
     };
-    if !path.starts_with('/') || path.starts_with("/_/") && !path.starts_with("/_/live") {
+    let only = path.split('?').next().unwrap_or(path);
+    let meant = config.alias(only).map_or(only, |alias| &alias.path);
+    if !path.starts_with('/') || meant.starts_with("/_/") && meant != "/_/live" {
         return Arrived::Other;
     }
     read(bytes, path, parsed.headers).map_or(Arrived::Other, |request| Arrived::Read(Box::new(request)))
@@ -168,13 +174,15 @@ mod tests {
     use super::*;
 
     fn is_read(head: &str) -> bool {
-        matches!(arrived(head.as_bytes()), Arrived::Read(_))
+        matches!(arrived(head.as_bytes(), &Config::dev()), Arrived::Read(_))
     }
 
     #[test]
     fn a_read_is_read() {
         let head = "GET /a/b?since=0&wait=5 HTTP/1.1\r\nHost: x\r\nPrefer: wait=3\r\nprefer: b\r\n\r\n";
-        let Arrived::Read(request) = arrived(head.as_bytes()) else { panic!("not taken for one") };
+        let Arrived::Read(request) = arrived(head.as_bytes(), &Config::dev()) else {
+            panic!("not taken for one")
+        };
         assert_eq!((request.uri().path(), request.uri().query()), ("/a/b", Some("since=0&wait=5")));
         let preferences: Vec<_> = request.headers().get_all("prefer").iter().collect();
         assert_eq!(preferences, ["wait=3", "b"]);

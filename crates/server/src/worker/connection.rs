@@ -23,13 +23,15 @@ use crate::stream::{Due, Framing, Pace, jittered};
 use crate::ws::CLOSE_TIMEOUT;
 
 /// How long the last bytes may go without progress before the connection is cut.
-const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Steps from one role to the next at a time: some requests that come one right after the other.
 const MAX_REQUESTS: usize = 32;
+/// Reads from one socket at a time: the others' turn comes, whatever one client sends.
+pub(super) const MAX_READS: usize = 8;
 
 /// A connection among those of its worker: its place, and which of those that had it in turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(super) index: u32,
     pub(super) generation: u32,
@@ -67,6 +69,8 @@ pub(super) struct Connection {
     pub(super) pace: Pace,
     /// Its place among the timers: no later than it wants to be looked at.
     timer: Option<Instant>,
+    /// The read of the log that it waits for, if its feeds wait for a page.
+    pub(super) read: u64,
     /// What was read beyond the request.
     pub(super) early: Option<Box<Bytes>>,
     counted: Counted,
@@ -129,6 +133,7 @@ impl Connection {
             hung_up: false,
             pace: Pace::new(shared.now, shared.config()),
             timer: None,
+            read: 0,
             early: (!early.is_empty()).then(|| Box::new(early)),
             counted,
         })
@@ -189,7 +194,6 @@ impl Connection {
         match self.role {
             // Whatever a client of a stream sends waits in the kernel until the stream is over; that it hung up is told anyway.
             Role::Stream(_) | Role::Poll(_) | Role::Finishing(_) if self.hung_up => Fate::Ends,
-            Role::Leaving(_) => self.discard(shared),
             _ => self.pump(shared),
         }
     }
@@ -215,7 +219,7 @@ impl Connection {
                     self.deliver(shared)?;
                     Fate::Stays
                 }
-                Role::Leaving(_) => Fate::Stays,
+                Role::Leaving(limit) => self.discard(limit, shared),
             };
             match self.role {
                 Role::Finishing(Then::Leave) if self.unsent.is_empty() => return Ok(self.leave(shared)),
@@ -228,9 +232,7 @@ impl Connection {
                 }
             }
         }
-        // A client that asks again and again: the others first.
-        shared.inbox.put(Note::Requests(self.key));
-        Ok(Fate::Stays)
+        Ok(self.later(shared))
     }
 
     /// Says goodbye to the socket.
@@ -239,19 +241,30 @@ impl Connection {
             return Fate::Ends;
         }
         self.rise(shared);
-        self.role = Role::Leaving(shared.now + CLOSE_TIMEOUT);
+        let limit = shared.now + CLOSE_TIMEOUT;
+        self.role = Role::Leaving(limit);
         self.wait(shared);
-        self.discard(shared)
+        self.discard(limit, shared)
     }
 
-    fn discard(&mut self, shared: &mut Shared) -> Fate {
-        loop {
+    fn discard(&mut self, limit: Instant, shared: &mut Shared) -> Fate {
+        for _ in 0..MAX_READS {
             match self.socket.read(&mut shared.buffer) {
                 Ok(Some(0)) | Err(_) => return Fate::Ends,
                 Ok(Some(_)) => {}
                 Ok(None) => return Fate::Stays,
             }
         }
+        if shared.now >= limit {
+            return Fate::Ends;
+        }
+        self.later(shared)
+    }
+
+    /// Goes on after the others have had their turn.
+    pub(super) fn later(&self, shared: &Shared) -> Fate {
+        shared.inbox.put(Note::Requests(self.key));
+        Fate::Stays
     }
 
     /// What is unsent is the last that is sent; then `then`.

@@ -8,14 +8,16 @@ use std::task::{Context, Wake, Waker};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use plainwire_log::{LogError, Page};
+use plainwire_protocol::ChannelName;
 
 use super::Counted;
 use super::connection::{Key, Taken};
+use crate::channels::{OpenChannel, Relay, Signal};
 
 /// Where others leave notes for a worker.
 ///
 /// It is bounded by what there is to tell of: a topic, a connection and a page under way is told of once until the worker has
-/// looked.
+/// looked, and every reader that follows a channel comes and goes once.
 #[derive(Default)]
 pub(crate) struct Inbox {
     notes: Mutex<Vec<Note>>,
@@ -27,12 +29,16 @@ pub(crate) enum Note {
     Accepted(TcpStream, Counted),
     /// A connection that hyper gave up.
     Taken(Box<Taken>),
+    /// A reader on this thread wants to hear of a channel.
+    Follow(OpenChannel, u64, Arc<Signal>),
+    /// No longer.
+    Unfollow(ChannelName, u64),
     /// A topic's channel has something new.
     Topic(usize),
     /// Requests of a connection can go on.
     Requests(Key),
-    /// A page that a connection waits for.
-    Page(Key, Result<Page, LogError>),
+    /// A page that a connection waited for when the read of that number began.
+    Page(Key, u64, Result<Page, LogError>),
     /// The server drains.
     Drain,
     /// No further connection will be accepted.
@@ -57,6 +63,16 @@ impl Inbox {
     pub(super) fn take(&self, cx: &mut Context<'_>, out: &mut Vec<Note>) {
         self.waker.register(cx.waker());
         std::mem::swap(&mut *self.notes.lock(), out);
+    }
+}
+
+impl Relay for Inbox {
+    fn follow(&self, channel: OpenChannel, reader: u64, signal: Arc<Signal>) {
+        self.put(Note::Follow(channel, reader, signal));
+    }
+
+    fn unfollow(&self, channel: &ChannelName, reader: u64) {
+        self.put(Note::Unfollow(channel.clone(), reader));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pages that connections wait for: read by the log, a few at a time.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use plainwire_hub::PageRead;
@@ -17,19 +17,25 @@ pub(super) struct Pages {
     log: Arc<dyn Log>,
     inbox: Arc<Inbox>,
     running: usize,
-    /// One for each connection at most.
-    waiting: VecDeque<(Key, PageRead)>,
+    /// Who waits, in order, and for what: each connection for one page at most, the one that it asked for last.
+    waiting: VecDeque<Key>,
+    reads: HashMap<Key, (u64, PageRead)>,
+    begun: u64,
 }
 
 impl Pages {
     pub(super) fn new(log: Arc<dyn Log>, inbox: Arc<Inbox>) -> Pages {
-        Pages { log, inbox, running: 0, waiting: VecDeque::new() }
+        Pages { log, inbox, running: 0, waiting: VecDeque::new(), reads: HashMap::new(), begun: 0 }
     }
 
-    /// Reads a page for a connection: a note will bring it.
-    pub(super) fn read(&mut self, key: Key, read: PageRead) {
-        self.waiting.push_back((key, read));
+    /// Reads a page for a connection: a note with this number will bring it.
+    pub(super) fn read(&mut self, key: Key, read: PageRead) -> u64 {
+        self.begun += 1;
+        if self.reads.insert(key, (self.begun, read)).is_none() {
+            self.waiting.push_back(key);
+        }
         self.start();
+        self.begun
     }
 
     /// A note brought a page.
@@ -40,12 +46,13 @@ impl Pages {
 
     fn start(&mut self) {
         while self.running < MAX_READS
-            && let Some((key, read)) = self.waiting.pop_front()
+            && let Some(key) = self.waiting.pop_front()
         {
+            let Some((number, read)) = self.reads.remove(&key) else { continue };
             self.running += 1;
             let inbox = self.inbox.clone();
             let page = self.log.read(&read.channel, read.after, read.messages, read.bytes);
-            tokio::spawn(async move { inbox.put(Note::Page(key, page.await)) });
+            tokio::spawn(async move { inbox.put(Note::Page(key, number, page.await)) });
         }
     }
 }

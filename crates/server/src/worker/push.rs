@@ -148,10 +148,14 @@ impl Connection {
         match read {
             // What must be read from the log can be read after the restart.
             Some(_) if shared.draining => {
+                // Nor is anything given that is not followed by what comes after it.
+                items.clear();
+                shared.items = items;
+                self.feeds.rewind(mark, &[]);
                 self.goodbye(shared);
                 return Ok(());
             }
-            Some(read) => shared.pages.read(self.key, read),
+            Some(read) => self.read = shared.pages.read(self.key, read),
             None => {}
         }
         let sent = self.give((mark, before), &mut items, shared);
@@ -226,7 +230,11 @@ impl Connection {
     }
 
     /// Takes a page that it waited for.
-    pub(super) fn page(&mut self, page: Result<Page, LogError>, shared: &mut Shared) -> Fate {
+    pub(super) fn page(&mut self, read: u64, page: Result<Page, LogError>, shared: &mut Shared) -> Fate {
+        if read != self.read {
+            // It has asked for another since: it reads something else now.
+            return Fate::Stays;
+        }
         let Some(seat) = self.feeds.reading().copied() else { return Fate::Stays };
         let page = match page {
             Ok(page) => page,

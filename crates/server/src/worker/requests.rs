@@ -10,7 +10,7 @@ use plainwire_hub::{Feeds, Start};
 use plainwire_protocol::ChannelName;
 use plainwire_protocol::websocket::{Agreed, CloseCode};
 
-use super::connection::{Connection, Fate, Key, Role};
+use super::connection::{Connection, Fate, Key, MAX_READS, Role, SEND_TIMEOUT};
 use super::inbox::Bell;
 use super::shared::Shared;
 use super::topics::{Seat, Topics};
@@ -27,8 +27,10 @@ struct Talk {
     conversation: Conversation,
     bell: Arc<Bell>,
     waker: Waker,
-    /// When the connection is cut, once it closes.
+    /// When the connection is cut, once it ends.
     limit: Option<Instant>,
+    /// Whether that is because a close frame was made.
+    closing: bool,
 }
 
 impl Talking {
@@ -54,10 +56,11 @@ impl Talking {
         key: Key,
         shared: &Shared,
     ) {
-        let conversation = &mut self.talk(key, shared).conversation;
-        if conversation.is_open() {
-            conversation.output().extend_from_slice(last);
-            conversation.end(code, reason);
+        let talk = self.talk(key, shared);
+        if talk.conversation.is_open() {
+            talk.conversation.output().extend_from_slice(last);
+            talk.conversation.end(code, reason);
+            talk.limit = Some(shared.now + SEND_TIMEOUT);
         }
     }
 
@@ -65,7 +68,7 @@ impl Talking {
         self.talk.get_or_insert_with(|| {
             let bell = Bell::of_requests(&shared.inbox, key);
             let conversation = Conversation::new(shared.config(), self.deflate);
-            Box::new(Talk { conversation, waker: bell.waker(), bell, limit: None })
+            Box::new(Talk { conversation, waker: bell.waker(), bell, limit: None, closing: false })
         })
     }
 }
@@ -89,7 +92,7 @@ impl Connection {
 
     /// Does everything that a WebSocket can do for now: requests, replies, pushes.
     pub(super) fn converse(&mut self, shared: &mut Shared) -> io::Result<Fate> {
-        loop {
+        for _ in 0..MAX_READS {
             // The rest of a push comes before replies, and those before the next push.
             let clear = self.flush(shared)? && self.flush_replies(shared)?;
             if self.poll_requests(shared) | self.read_requests(shared)? {
@@ -108,6 +111,7 @@ impl Connection {
                 return Ok(Fate::Stays);
             }
         }
+        Ok(self.later(shared))
     }
 
     fn talking(&self) -> Option<&Talking> {
@@ -152,7 +156,7 @@ impl Connection {
     /// Reads what has arrived, as long as the client may ask for more.
     fn read_requests(&mut self, shared: &mut Shared) -> io::Result<bool> {
         let mut progress = false;
-        loop {
+        for _ in 0..MAX_READS {
             let Role::WebSocket(_, talking) = &mut self.role else { return Ok(progress) };
             let may_read = talking.talk.as_ref().is_none_or(|talk| talk.conversation.may_read());
             if !self.readable || !may_read {
@@ -176,6 +180,7 @@ impl Connection {
                 }
             }
         }
+        Ok(progress)
     }
 
     /// Our close frame is made: waits, but not for long, until it is sent and theirs has come.
@@ -185,7 +190,7 @@ impl Connection {
         if sent && talk.conversation.is_over() {
             return self.leave(shared);
         }
-        if talk.limit.is_none() {
+        if !std::mem::replace(&mut talk.closing, true) {
             talk.limit = Some(limit);
         }
         Fate::Stays

@@ -26,6 +26,8 @@ pub(super) struct Topic {
     bell: Arc<Bell>,
     waker: Waker,
     pub(super) seats: Seats,
+    /// Readers on this thread whose connections hyper has: streams of HTTP/2.
+    followers: HashMap<u64, Arc<Signal>>,
     /// When the last listener left, if nobody listens.
     left: Option<Instant>,
     /// Where the walk of its listeners stands, if it is under way.
@@ -136,10 +138,7 @@ impl Topics {
 
     /// Makes a connection a listener of a channel.
     pub(super) fn sit(&mut self, channel: OpenChannel, connection: usize) -> Seat {
-        let index = match self.by_name.get(channel.name()) {
-            Some(&index) => index,
-            None => self.add(channel),
-        };
+        let index = self.find_or_add(channel);
         let topic = &mut self.all[index];
         topic.left = None;
         let connection = u32::try_from(connection).expect("fewer connections than that have descriptors");
@@ -149,8 +148,30 @@ impl Topics {
     pub(super) fn rise(&mut self, seat: Seat, now: Instant) {
         let topic = &mut self.all[seat.topic as usize];
         topic.seats.rise(seat.place);
-        if topic.seats.is_empty() {
-            topic.left = Some(now);
+        topic.note_if_left(now);
+    }
+
+    /// Tells a reader of a channel's news from now on; what came before that it did not hear of, so it looks.
+    pub(super) fn follow(&mut self, channel: OpenChannel, reader: u64, signal: Arc<Signal>) {
+        let index = self.find_or_add(channel);
+        let topic = &mut self.all[index];
+        topic.left = None;
+        signal.ring();
+        topic.followers.insert(reader, signal);
+    }
+
+    pub(super) fn unfollow(&mut self, channel: &ChannelName, reader: u64, now: Instant) {
+        let Some(topic) = self.by_name.get(channel).and_then(|&index| self.all.get_mut(index)) else {
+            return;
+        };
+        topic.followers.remove(&reader);
+        topic.note_if_left(now);
+    }
+
+    fn find_or_add(&mut self, channel: OpenChannel) -> usize {
+        match self.by_name.get(channel.name()) {
+            Some(&index) => index,
+            None => self.add(channel),
         }
     }
 
@@ -173,6 +194,7 @@ impl Topics {
             bell,
             waker,
             seats: Seats::default(),
+            followers: HashMap::new(),
             left: None,
             walk: None,
             again: false,
@@ -204,6 +226,15 @@ impl Topic {
         let _ = self.signal.poll_heard(&mut Context::from_waker(&self.waker));
         self.channel.update(&mut self.showing);
         self.runs.clear();
+        for follower in self.followers.values() {
+            follower.ring();
+        }
+    }
+
+    fn note_if_left(&mut self, now: Instant) {
+        if self.seats.is_empty() && self.followers.is_empty() {
+            self.left = Some(now);
+        }
     }
 
     /// Lets a feed give what comes next.

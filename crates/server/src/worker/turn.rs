@@ -108,10 +108,14 @@ impl Worker {
                     self.add(stream, early, counted, begin);
                 }
                 Note::Topic(topic) => self.refresh(topic),
+                Note::Follow(channel, reader, signal) => self.shared.topics.follow(channel, reader, signal),
+                Note::Unfollow(channel, reader) => {
+                    self.shared.topics.unfollow(&channel, reader, self.shared.now);
+                }
                 Note::Requests(key) => self.with(key, Connection::requests),
-                Note::Page(key, page) => {
+                Note::Page(key, read, page) => {
                     self.shared.pages.ended();
-                    self.with(key, |connection, shared| connection.page(page, shared));
+                    self.with(key, |connection, shared| connection.page(read, page, shared));
                 }
                 Note::Drain => self.drain(),
                 Note::LastAccepted => self.last_accepted = true,
@@ -216,7 +220,8 @@ impl Worker {
                 self.walks.pop_front();
                 continue;
             };
-            let end = places.min(place + left);
+            // All may have left since the walk came so far.
+            let end = places.min(place + left).max(place);
             for place in place..end {
                 let Some(connection) = self.shared.topics.sitting(index, place) else { continue };
                 let fate = self.connections[connection].news(index, &mut self.shared);
