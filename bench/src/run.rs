@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let results = Results {
         began: began.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         seconds: since.elapsed().as_secs(),
-        command: command_line(),
+        command: command_line(std::env::args().skip(2)),
         commit: commit(),
         quick: options.quick,
         repeats: sizes.repeats,
@@ -96,10 +96,16 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     report::write(&results, &options.out)
 }
 
-/// The command that does the same again.
-fn command_line() -> String {
-    let arguments: Vec<String> = std::env::args().skip(2).collect();
-    ["cargo xtask bench".to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
+/// The command that does the same again, without where this machine keeps things.
+fn command_line(mut arguments: impl Iterator<Item = String>) -> String {
+    let mut command = "cargo xtask bench".to_owned();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--plainwire" | "--work" | "--out" => drop(arguments.next()),
+            kept => command = format!("{command} {kept}"),
+        }
+    }
+    command
 }
 
 fn commit() -> String {
@@ -225,4 +231,42 @@ fn line(run: &Run) -> String {
         line += &format!(" FAILED: {failure}");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_has_no_place_of_this_machine() {
+        let words = ["--quick", "--work", "/x", "--only", "bare"].map(str::to_owned);
+        assert_eq!(command_line(words.into_iter()), "cargo xtask bench --quick --only bare");
+    }
+
+    #[test]
+    fn repeats_are_added_to_one_another() {
+        let run = |value, failure: Option<&str>| Run {
+            server: "bare".to_owned(),
+            placement: Placement::OneCore,
+            scenario: Scenario::Connect,
+            transport: None,
+            subscribers: 1,
+            channels: 1,
+            metrics: [(Metric::Refused, crate::model::Repeats(vec![value]))].into(),
+            failure: failure.map(str::to_owned),
+        };
+        let mut runs = Vec::new();
+        for (value, failure) in [(1.0, None), (2.0, Some("once")), (3.0, Some("twice"))] {
+            merge(&mut runs, vec![run(value, failure)]);
+        }
+        assert_eq!(runs[0].metrics[&Metric::Refused].0, [1.0, 2.0, 3.0]);
+        assert_eq!(runs[0].failure.as_deref(), Some("once"));
+        assert_eq!(line(&runs[0]), "bare OneCore Connect 1/1: Refused=2.00 (1.00..3.00) FAILED: once");
+    }
+
+    #[test]
+    fn words_of_the_results_are_values() {
+        assert_eq!(named::<Scenario>("one_by_one"), Ok(Scenario::OneByOne));
+        assert!(named::<Transport>("carrier_pigeon").is_err());
+    }
 }
