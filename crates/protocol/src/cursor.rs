@@ -55,6 +55,20 @@ impl Cursor {
     pub fn points(&self) -> &[Point] {
         &self.0
     }
+
+    /// Appends its text.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        for (i, point) in self.0.iter().enumerate() {
+            if i > 0 {
+                out.push(b'~');
+            }
+            match point {
+                Point::After(position) => position.write(out),
+                Point::Oldest => out.push(b'0'),
+                Point::Now => out.push(b'*'),
+            }
+        }
+    }
 }
 
 impl FromIterator<Point> for Cursor {
@@ -65,17 +79,9 @@ impl FromIterator<Point> for Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, point) in self.0.iter().enumerate() {
-            if i > 0 {
-                f.write_str("~")?;
-            }
-            match point {
-                Point::After(position) => position.fmt(f)?,
-                Point::Oldest => f.write_str("0")?,
-                Point::Now => f.write_str("*")?,
-            }
-        }
-        Ok(())
+        let mut text = Vec::new();
+        self.write(&mut text);
+        f.write_str(std::str::from_utf8(&text).expect("a cursor is ASCII"))
     }
 }
 

@@ -89,8 +89,9 @@ impl ControlEvent {
 pub fn envelope_json(message: &Message, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"channel\":");
     string(message.channel.as_str(), out);
-    out.extend_from_slice(b",\"cursor\":");
-    string(&message.position.to_string(), out);
+    out.extend_from_slice(b",\"cursor\":\"");
+    message.position.write(out);
+    out.push(b'"');
     if let Some(event) = &message.event {
         out.extend_from_slice(b",\"event\":");
         string(event.as_str(), out);
@@ -115,9 +116,9 @@ pub fn control_json(control: &Control, out: &mut Vec<u8>) {
         out.push(b',');
     }
     if let Some(cursor) = &control.cursor {
-        out.extend_from_slice(b"\"cursor\":");
-        string(&cursor.to_string(), out);
-        out.push(b',');
+        out.extend_from_slice(b"\"cursor\":\"");
+        cursor.write(out);
+        out.extend_from_slice(b"\",");
     }
     out.extend_from_slice(b"\"event\":\"");
     out.extend_from_slice(control.event.name().as_bytes());

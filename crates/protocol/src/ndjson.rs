@@ -23,7 +23,9 @@ pub fn control(control: &Control, out: &mut Vec<u8>) {
 pub fn resume(cursor: &Cursor, out: &mut Vec<u8>) {
     debug_assert!(out.ends_with(b"}\n"));
     out.truncate(out.len() - 2);
-    out.extend_from_slice(format!(",\"resume\":\"{cursor}\"}}\n").as_bytes());
+    out.extend_from_slice(b",\"resume\":\"");
+    cursor.write(out);
+    out.extend_from_slice(b"\"}\n");
 }
 
 #[cfg(test)]

@@ -46,15 +46,15 @@ impl Epoch {
     pub fn from_bits(bits: u64) -> Option<Epoch> {
         (bits >> EPOCH_BITS == 0).then_some(Epoch(bits))
     }
+
+    fn text(self) -> [u8; EPOCH_CHARS] {
+        std::array::from_fn(|i| ALPHABET[(self.0 >> (5 * (EPOCH_CHARS - 1 - i)) & 31) as usize])
+    }
 }
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; EPOCH_CHARS];
-        for (i, char) in text.iter_mut().enumerate() {
-            *char = ALPHABET[(self.0 >> (5 * (EPOCH_CHARS - 1 - i)) & 31) as usize];
-        }
-        f.write_str(std::str::from_utf8(&text).expect("the alphabet is ASCII"))
+        f.write_str(std::str::from_utf8(&self.text()).expect("the alphabet is ASCII"))
     }
 }
 
@@ -141,6 +141,13 @@ impl Position {
     pub const fn new(epoch: Epoch, offset: Offset) -> Position {
         Position { epoch, offset }
     }
+
+    /// Appends its text: what `Display` shows, without going through a formatter.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.epoch.text());
+        out.push(b'.');
+        out.extend_from_slice(itoa::Buffer::new().format(self.offset.0).as_bytes());
+    }
 }
 
 impl fmt::Display for Position {
@@ -195,6 +202,9 @@ mod tests {
         for offset in [0, 1, 42, u64::MAX] {
             let position = Position::new(Epoch::derive(7, 1, &name("chat/a")), Offset::new(offset));
             assert_eq!(position.to_string().parse(), Ok(position));
+            let mut written = b"id: ".to_vec();
+            position.write(&mut written);
+            assert_eq!(written, format!("id: {position}").into_bytes());
         }
     }
 

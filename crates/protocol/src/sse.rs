@@ -15,7 +15,9 @@ pub const HEARTBEAT: &[u8] = b":\n\n";
 
 /// Appends a message on a stream of one channel: `data` is the bare payload.
 pub fn message(message: &Message, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("id: {}\n", message.position).as_bytes());
+    out.extend_from_slice(b"id: ");
+    message.position.write(out);
+    out.push(b'\n');
     event(message.event.as_ref().map(|e| e.as_str()), out);
     out.extend_from_slice(b"data: ");
     out.extend_from_slice(message.data.as_bytes());
@@ -33,7 +35,9 @@ pub fn enveloped(message: &Message, out: &mut Vec<u8>) {
 /// Appends a control event on a stream of one channel.
 pub fn control(control: &Control, out: &mut Vec<u8>) {
     if let Some(cursor) = control.cursor {
-        out.extend_from_slice(format!("id: {cursor}\n").as_bytes());
+        out.extend_from_slice(b"id: ");
+        cursor.write(out);
+        out.push(b'\n');
     }
     event(Some(control.event.name()), out);
     out.extend_from_slice(b"data: ");
@@ -51,7 +55,9 @@ pub fn enveloped_control(control: &Control, out: &mut Vec<u8>) {
 
 /// Appends the `id` field of the event that follows: where this stream resumes.
 pub fn id(cursor: &Cursor, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("id: {cursor}\n").as_bytes());
+    out.extend_from_slice(b"id: ");
+    cursor.write(out);
+    out.push(b'\n');
 }
 
 /// Appends the `retry` field: how long a client waits before it reconnects.
@@ -61,7 +67,9 @@ pub fn retry(after: Duration, out: &mut Vec<u8>) {
 
 fn event(name: Option<&str>, out: &mut Vec<u8>) {
     if let Some(name) = name {
-        out.extend_from_slice(format!("event: {name}\n").as_bytes());
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'\n');
     }
 }
 
