@@ -85,27 +85,38 @@ impl serde::Serialize for Json {
 /// `text` must be valid JSON.
 fn compact(text: &[u8]) -> Result<Bytes, JsonError> {
     let mut out = Vec::with_capacity(text.len());
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for &byte in text {
-        if in_string {
-            out.push(byte);
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-            continue;
-        }
+    let (mut depth, mut at) = (0usize, 0);
+    // What stands before this was copied or left out.
+    let mut done = 0;
+    while let Some(&byte) = text.get(at) {
         match byte {
-            b' ' | b'\n' | b'\r' | b'\t' => continue,
-            b'"' => in_string = true,
+            b' ' | b'\n' | b'\r' | b'\t' => {
+                if done < at {
+                    out.extend_from_slice(&text[done..at]);
+                }
+                done = at + 1;
+            }
+            b'"' => at = closing_quote(text, at + 1),
+            b'{' | b'[' if depth == MAX_JSON_DEPTH => return Err(JsonError::TooDeep),
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth -= 1,
             _ => {}
         }
-        if depth > MAX_JSON_DEPTH {
-            return Err(JsonError::TooDeep);
-        }
-        out.push(byte);
+        at += 1;
     }
+    out.extend_from_slice(&text[done..]);
     Ok(out.into())
+}
+
+/// Where the string ends whose text begins at `at`.
+fn closing_quote(text: &[u8], mut at: usize) -> usize {
+    loop {
+        match text[at] {
+            b'"' => return at,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
 }
 
 #[cfg(test)]
