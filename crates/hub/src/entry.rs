@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use plainwire_protocol::websocket::{self, OpCode};
-use plainwire_protocol::{Message, ndjson, sse};
+use bytes::{Buf, Bytes};
+use plainwire_protocol::websocket::{self, Header, OpCode};
+use plainwire_protocol::{Message, envelope_json, ndjson, sse};
 
 /// Payloads below this many bytes are not deflated: the frame would not get smaller.
 pub const DEFLATE_MIN_BYTES: usize = 128;
@@ -57,25 +57,31 @@ impl Entry {
 
     /// The message in a wire format.
     pub fn encoded(&self, wire: Wire) -> Bytes {
+        let kept = self.kept(wire);
         match wire {
-            Wire::Sse => chunk_data(self.kept(0, sse_chunk)),
-            Wire::SseChunk => self.kept(0, sse_chunk).clone(),
-            Wire::SseEnveloped => self.kept(1, sse::enveloped).clone(),
-            Wire::Ndjson => chunk_data(self.kept(2, ndjson_chunk)),
-            Wire::NdjsonChunk => self.kept(2, ndjson_chunk).clone(),
-            Wire::WebSocket => self.kept(3, |message, out| frame(message, None, out)).clone(),
-            Wire::WebSocketDeflated => {
-                self.kept(4, |message, out| frame(message, Some(SHARED_WINDOW_BITS), out)).clone()
-            }
+            Wire::Sse | Wire::Ndjson => kept.slice_ref(chunk_data(kept)),
+            _ => kept.clone(),
         }
     }
 
-    fn kept(&self, place: usize, write: fn(&Message, &mut Vec<u8>)) -> &Bytes {
-        self.encoded[place].get_or_init(|| {
-            let mut out = Vec::with_capacity(self.message.data.as_bytes().len() + 160);
-            write(&self.message, &mut out);
-            out.into()
-        })
+    /// The same, to look at.
+    pub(crate) fn encoded_ref(&self, wire: Wire) -> &[u8] {
+        let kept = self.kept(wire);
+        match wire {
+            Wire::Sse | Wire::Ndjson => chunk_data(kept),
+            _ => kept,
+        }
+    }
+
+    fn kept(&self, wire: Wire) -> &Bytes {
+        let (place, encode): (usize, fn(&Message) -> Bytes) = match wire {
+            Wire::Sse | Wire::SseChunk => (0, sse_chunk),
+            Wire::SseEnveloped => (1, sse_enveloped),
+            Wire::Ndjson | Wire::NdjsonChunk => (2, ndjson_chunk),
+            Wire::WebSocket => (3, frame),
+            Wire::WebSocketDeflated => (4, deflated_frame),
+        };
+        self.encoded[place].get_or_init(|| encode(&self.message))
     }
 
     /// What the entry costs in memory, about, before it is encoded.
@@ -90,22 +96,93 @@ pub fn message_bytes(message: &Message) -> usize {
     OVERHEAD + message.data.as_bytes().len() + message.channel.as_str().len()
 }
 
-fn frame(message: &Message, window_bits: Option<u8>, out: &mut Vec<u8>) {
-    let mut envelope = Vec::with_capacity(out.capacity());
-    plainwire_protocol::envelope_json(message, &mut envelope);
-    websocket_text(&envelope, window_bits, out);
+fn sse_chunk(message: &Message) -> Bytes {
+    chunked(written(message, ROOM, sse::message))
 }
 
-fn sse_chunk(message: &Message, out: &mut Vec<u8>) {
-    let mut data = Vec::with_capacity(out.capacity());
-    sse::message(message, &mut data);
-    chunk(&data, out);
+fn sse_enveloped(message: &Message) -> Bytes {
+    written(message, 0, sse::enveloped).into()
 }
 
-fn ndjson_chunk(message: &Message, out: &mut Vec<u8>) {
-    let mut data = Vec::with_capacity(out.capacity());
-    ndjson::message(message, &mut data);
-    chunk(&data, out);
+fn ndjson_chunk(message: &Message) -> Bytes {
+    chunked(written(message, ROOM, ndjson::message))
+}
+
+fn frame(message: &Message) -> Bytes {
+    framed(written(message, ROOM, envelope_json), false)
+}
+
+fn deflated_frame(message: &Message) -> Bytes {
+    let plain = written(message, ROOM, envelope_json);
+    let text = &plain[ROOM..];
+    if text.len() >= DEFLATE_MIN_BYTES {
+        let mut deflated = vec![0; ROOM];
+        websocket::compress_once(text, SHARED_WINDOW_BITS, &mut deflated);
+        if deflated.len() < plain.len() {
+            // It was made with room for the case that nothing is saved, and is kept for long.
+            deflated.shrink_to_fit();
+            return framed(deflated, true);
+        }
+    }
+    framed(plain, false)
+}
+
+/// Room before the data for what tells their length, which is known afterwards: the line of a chunk, which is longer than the
+/// header of an unmasked frame.
+const ROOM: usize = usize::BITS as usize / 4 + 2;
+
+/// What is written of a message, after that much room.
+fn written(message: &Message, room: usize, write: fn(&Message, &mut Vec<u8>)) -> Vec<u8> {
+    /// The names of all fields, a position, a time and the ends.
+    const AROUND: usize = 128;
+    let texts = [
+        message.data.as_bytes().len(),
+        message.channel.as_str().len(),
+        message.event.as_ref().map_or(0, |event| event.as_str().len()),
+        message.from.as_ref().map_or(0, |from| from.len()),
+    ];
+    let mut out = Vec::with_capacity(room + AROUND + texts.iter().sum::<usize>());
+    out.resize(room, 0);
+    write(message, &mut out);
+    out
+}
+
+/// Makes a chunk of what follows the room.
+fn chunked(mut out: Vec<u8>) -> Bytes {
+    let length = out.len() - ROOM;
+    out.extend_from_slice(b"\r\n");
+    let begin = chunk_line(length, room(&mut out));
+    from(out, begin)
+}
+
+/// Makes a text frame of what follows the room.
+fn framed(mut out: Vec<u8>, compressed: bool) -> Bytes {
+    let header = Header { compressed, ..Header::whole(OpCode::Text, out.len() - ROOM) };
+    let begin = header.encode_at_end(room(&mut out));
+    from(out, begin)
+}
+
+fn room(out: &mut [u8]) -> &mut [u8; ROOM] {
+    out.first_chunk_mut().expect("the room was left")
+}
+
+fn from(out: Vec<u8>, begin: usize) -> Bytes {
+    let mut bytes = Bytes::from(out);
+    bytes.advance(begin);
+    bytes
+}
+
+/// Writes the line before a chunk of so many bytes at the end of the room, and says where it begins.
+fn chunk_line(mut length: usize, room: &mut [u8; ROOM]) -> usize {
+    assert!(length > 0, "a chunk of nothing is the end");
+    let mut begin = ROOM - 2;
+    room[begin..].copy_from_slice(b"\r\n");
+    while length > 0 {
+        begin -= 1;
+        room[begin] = b"0123456789abcdef"[length % 16];
+        length /= 16;
+    }
+    begin
 }
 
 /// Appends a chunk of an HTTP/1.1 body (RFC 9112 §7.1).
@@ -113,22 +190,24 @@ fn ndjson_chunk(message: &Message, out: &mut Vec<u8>) {
 /// # Panics
 /// If `data` is empty: that would be the end of the body.
 pub fn chunk(data: &[u8], out: &mut Vec<u8>) {
-    assert!(!data.is_empty(), "a chunk of nothing is the end");
-    out.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+    let mut room = [0; ROOM];
+    let begin = chunk_line(data.len(), &mut room);
+    out.extend_from_slice(&room[begin..]);
     out.extend_from_slice(data);
     out.extend_from_slice(b"\r\n");
 }
 
-/// What is inside a [`chunk`]: the same memory.
-fn chunk_data(chunk: &Bytes) -> Bytes {
-    let header = chunk.iter().position(|&byte| byte == b'\n').expect("a chunk begins with a line") + 1;
-    chunk.slice(header..chunk.len() - 2)
+/// What is inside a [`chunk`].
+fn chunk_data(chunk: &[u8]) -> &[u8] {
+    let line = chunk.iter().position(|&byte| byte == b'\n').expect("a chunk begins with a line") + 1;
+    &chunk[line..chunk.len() - 2]
 }
 
 /// Appends a server's WebSocket text frame, deflated without context in a window of so many bits if that makes it smaller.
 pub fn websocket_text(text: &[u8], window_bits: Option<u8>, out: &mut Vec<u8>) {
     if let Some(bits) = window_bits.filter(|_| text.len() >= DEFLATE_MIN_BYTES) {
-        let deflated = websocket::compress_once(text, bits);
+        let mut deflated = Vec::new();
+        websocket::compress_once(text, bits, &mut deflated);
         if deflated.len() < text.len() {
             return websocket::encode_deflated(OpCode::Text, &deflated, None, out);
         }
@@ -138,19 +217,71 @@ pub fn websocket_text(text: &[u8], window_bits: Option<u8>, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use plainwire_protocol::Json;
+
     use super::*;
     use crate::testing::message;
 
+    fn entry(text: &str) -> Entry {
+        Entry::new(Arc::new(Message { data: Json::of(text), ..(*message(0, 1)).clone() }))
+    }
+
     #[test]
     fn a_body_and_its_chunk_are_the_same_memory() {
-        let entry = Entry::new(message(0, 1));
-        for (body, chunked) in [(Wire::Sse, Wire::SseChunk), (Wire::Ndjson, Wire::NdjsonChunk)] {
-            let (body, chunked) = (entry.encoded(body), entry.encoded(chunked));
-            let mut expected = format!("{:x}\r\n", body.len()).into_bytes();
-            expected.extend_from_slice(&body);
-            expected.extend_from_slice(b"\r\n");
-            assert_eq!(chunked, expected);
-            assert!(chunked.as_ptr_range().contains(&body.as_ptr()));
+        for entry in [1, 150, 4000, 70_000].map(|count| entry(&"a".repeat(count))) {
+            for (body, chunked) in [(Wire::Sse, Wire::SseChunk), (Wire::Ndjson, Wire::NdjsonChunk)] {
+                let (body, chunked) = (entry.encoded(body), entry.encoded(chunked));
+                let mut expected = format!("{:x}\r\n", body.len()).into_bytes();
+                expected.extend_from_slice(&body);
+                expected.extend_from_slice(b"\r\n");
+                assert_eq!(chunked, expected);
+                assert!(chunked.as_ptr_range().contains(&body.as_ptr()));
+                let mut appended = b"before".to_vec();
+                chunk(&body, &mut appended);
+                assert_eq!(appended, [b"before", &expected[..]].concat());
+            }
+        }
+    }
+
+    #[test]
+    fn a_chunk_has_the_digits_that_it_needs() {
+        for length in [1, 9, 10, 15, 16, 255, 256, 0x1000, 0xffff, 0x1_0000, usize::MAX] {
+            let mut room = [0; ROOM];
+            let begin = chunk_line(length, &mut room);
+            assert_eq!(room[begin..], *format!("{length:x}\r\n").as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_frame_is_the_envelope_behind_a_header() {
+        for (count, header) in [(1, 2), (1000, 4), (70_000, 10)] {
+            let entry = entry(&"a".repeat(count));
+            let frame = entry.encoded(Wire::WebSocket);
+            let mut envelope = Vec::new();
+            envelope_json(entry.message(), &mut envelope);
+            let mut expected = Vec::new();
+            websocket_text(&envelope, None, &mut expected);
+            assert_eq!(frame, expected);
+            assert_eq!(frame.len() - header, envelope.len());
+        }
+    }
+
+    #[test]
+    fn a_frame_is_deflated_if_that_makes_it_smaller() {
+        // Too short; worth it, in frames with a short and with a longer header; nothing to save.
+        let unlike: String = (1..32).filter_map(|i| char::from_u32(0x900 + i * 7919 % 0xc000)).collect();
+        for (text, deflated) in
+            [("a", false), (&"a".repeat(100), true), (&"unlike".repeat(9000), true), (&unlike, false)]
+        {
+            let entry = entry(text);
+            let frame = entry.encoded(Wire::WebSocketDeflated);
+            let mut envelope = Vec::new();
+            envelope_json(entry.message(), &mut envelope);
+            let mut expected = Vec::new();
+            websocket_text(&envelope, Some(SHARED_WINDOW_BITS), &mut expected);
+            assert_eq!(frame, expected);
+            assert_eq!(frame[0], if deflated { 0xc1 } else { 0x81 });
+            assert_eq!(frame.len() < entry.encoded(Wire::WebSocket).len(), deflated);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Deflating messages (RFC 7692 §7.2.1).
 
+use std::cell::RefCell;
+
 use flate2::{Compress, Compression, FlushCompress};
 
 /// The tail of a sync flush: the sender leaves it out, the receiver puts it back.
@@ -66,12 +68,26 @@ impl Deflater {
     }
 }
 
-/// Deflates one message on its own, so that it fits every subscriber that inflates with at least that window.
+/// The largest window, in bits (RFC 7692 §7.1.2).
+const MAX_WINDOW_BITS: u8 = 15;
+
+thread_local! {
+    /// For messages that stand alone: setting up costs more than deflating a short one. Nothing of a message is left in it for
+    /// the next, so that what comes out depends on the arguments alone. One for each thread that deflates is its bound.
+    static ALONE: RefCell<Option<Deflater>> = const { RefCell::new(None) };
+}
+
+/// Appends one message deflated on its own, so that it fits every subscriber that inflates with at least that window.
 ///
-/// Setting up costs more than deflating a short message: where many follow, keep a [`Deflater`] without context takeover.
-pub fn compress_once(payload: &[u8], window_bits: u8) -> Vec<u8> {
-    let mut out = Vec::new();
-    Deflater::new(window_bits, false).deflate(payload, &mut out);
-    out.shrink_to_fit();
-    out
+/// # Panics
+/// If `window_bits` is not 8 to 15.
+pub fn compress_once(payload: &[u8], window_bits: u8, out: &mut Vec<u8>) {
+    assert!((8..=MAX_WINDOW_BITS).contains(&window_bits));
+    if payload.len() > 1 << window_bits && window_bits < MAX_WINDOW_BITS {
+        return Deflater::new(window_bits, false).deflate(payload, out);
+    }
+    // Nothing refers back beyond the beginning of the message: what is no longer than the window fits it.
+    ALONE.with_borrow_mut(|alone| {
+        alone.get_or_insert_with(|| Deflater::new(MAX_WINDOW_BITS, false)).deflate(payload, out);
+    });
 }

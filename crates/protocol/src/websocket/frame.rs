@@ -106,22 +106,41 @@ impl Header {
 
     /// Appends the header to `out`, its length in the shortest form.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut room = [0; MAX_HEADER];
+        let begin = self.encode_at_end(&mut room);
+        out.extend_from_slice(&room[begin..]);
+    }
+
+    /// Writes the header at the end of `room`, before a payload that is there already, and says where it begins.
+    ///
+    /// # Panics
+    /// If `room` is too short. [`MAX_HEADER`] is enough.
+    pub fn encode_at_end(&self, room: &mut [u8]) -> usize {
         debug_assert!(!self.opcode.is_control() || self.fin && self.length <= MAX_CONTROL_PAYLOAD as u64);
-        let first =
-            self.opcode as u8 | if self.fin { FIN } else { 0 } | if self.compressed { RSV1 } else { 0 };
-        let masked = if self.mask.is_some() { MASKED } else { 0 };
-        match self.length {
-            0..126 => out.extend_from_slice(&[first, masked | self.length as u8]),
+        let mut begin = room.len();
+        let mut prepend = |bytes: &[u8]| {
+            let end = begin;
+            begin -= bytes.len();
+            room[begin..end].copy_from_slice(bytes);
+        };
+        if let Some(mask) = &self.mask {
+            prepend(mask);
+        }
+        let short = match self.length {
+            0..126 => self.length as u8,
             126..0x1_0000 => {
-                out.extend_from_slice(&[first, masked | LENGTH_16]);
-                out.extend_from_slice(&(self.length as u16).to_be_bytes());
+                prepend(&(self.length as u16).to_be_bytes());
+                LENGTH_16
             }
             _ => {
-                out.extend_from_slice(&[first, masked | LENGTH_64]);
-                out.extend_from_slice(&self.length.to_be_bytes());
+                prepend(&self.length.to_be_bytes());
+                LENGTH_64
             }
-        }
-        out.extend_from_slice(self.mask.as_ref().map_or(&[], |mask| mask.as_slice()));
+        };
+        let first =
+            self.opcode as u8 | if self.fin { FIN } else { 0 } | if self.compressed { RSV1 } else { 0 };
+        prepend(&[first, if self.mask.is_some() { MASKED | short } else { short }]);
+        begin
     }
 }
 

@@ -210,6 +210,21 @@ fn messages_compressed_once_stand_alone() {
 }
 
 #[test]
+fn a_message_compressed_once_fits_its_window() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for bits in 8..=14 {
+        for length in [1 << bits, (1 << bits) + 1, 5 << bits] {
+            let mut deflated = compress_once(&likely_text(&mut random, length), bits);
+            deflated.extend_from_slice(&[0, 0, 0xff, 0xff]);
+            let farthest = distance::farthest(&deflated);
+            assert!(farthest <= 1 << bits, "{bits} bits reach back {farthest} bytes, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn what_does_not_shrink_goes_round() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");

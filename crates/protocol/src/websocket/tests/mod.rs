@@ -26,6 +26,12 @@ fn inflating(context_takeover: bool) -> Decoder {
     Decoder::new(Role::Server, Limits::default(), Some(Inflater::new(15, context_takeover)))
 }
 
+fn compress_once(payload: &[u8], window_bits: u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    super::compress_once(payload, window_bits, &mut out);
+    out
+}
+
 /// A masked frame, with any first byte.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
