@@ -1,6 +1,6 @@
 //! What readers that stand at the same position get: made once, written many times.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use plainwire_protocol::{Offset, Position};
 use smallvec::SmallVec;
 
@@ -38,24 +38,25 @@ impl Run {
             return None;
         }
         let Lookup::Here(entries) = tail.after(after.offset) else { return None };
-        let mut entries = entries.take(budget.items.max(1)).map(|entry| entry.encoded(wire));
-        let first = entries.next()?;
-        let mut ends = SmallVec::from_slice(&[first.len()]);
-        let mut bytes = first;
-        let mut joined = BytesMut::new();
-        for next in entries {
-            if joined.is_empty() {
-                joined.extend_from_slice(&bytes);
-            }
-            if joined.len() + next.len() > budget.bytes {
+        let mut entries = entries.take(budget.items.max(1));
+        let mut ends = SmallVec::with_capacity(entries.len());
+        let mut length = 0;
+        for entry in entries.clone() {
+            length += entry.encoded_ref(wire).len();
+            if length > budget.bytes && !ends.is_empty() {
                 break;
             }
-            joined.extend_from_slice(&next);
-            ends.push(joined.len());
+            ends.push(length);
         }
-        if ends.len() > 1 {
-            bytes = joined.freeze();
-        }
+        let bytes = match ends.as_slice() {
+            [] => return None,
+            [_] => entries.next()?.encoded(wire),
+            [.., length] => {
+                let mut joined = Vec::with_capacity(*length);
+                entries.take(ends.len()).for_each(|entry| joined.extend_from_slice(entry.encoded_ref(wire)));
+                joined.into()
+            }
+        };
         Some(Run { after, wire, bytes, ends })
     }
 
