@@ -139,6 +139,15 @@ mod tests {
     }
 
     #[test]
+    fn white_space_in_strings_stays() {
+        for text in ["", " ", "\\", "\"", "\\\"", " \\ \" ", "\\\\", "\n\t", "{ [", "] }", "\u{2028} é"] {
+            let value = serde_json::json!({"b": [text, {"a": text}], text: [[], {}, 1]});
+            let spread = serde_json::to_vec_pretty(&value).unwrap();
+            assert_eq!(Json::parse(&spread).unwrap().as_str(), value.to_string());
+        }
+    }
+
+    #[test]
     fn what_is_not_json_is_refused() {
         for bad in ["", " ", "{", "{a:1}", "[1,]", "1 2", "\"\n\"", "NaN", "\u{feff}1", "01", "'a'"] {
             assert!(Json::parse(bad.as_bytes()).is_err(), "{bad:?}");
