@@ -15,6 +15,15 @@ pub(crate) fn ndjson() -> Work {
     encode(Wire::Ndjson, SMALL, b"{\"channel\":")
 }
 
+pub(crate) fn sse_chunk() -> Work {
+    // The length of what follows.
+    encode(Wire::SseChunk, SMALL, b"ab\r\nid: ")
+}
+
+pub(crate) fn ndjson_chunk() -> Work {
+    encode(Wire::NdjsonChunk, SMALL, b"e3\r\n{\"channel\":")
+}
+
 pub(crate) fn websocket() -> Work {
     // FIN and text, then a length in 16 bits.
     encode(Wire::WebSocket, SMALL, b"\x81\x7e")

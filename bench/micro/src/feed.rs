@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use plainwire_hub::{Budget, Feed, Item, Start, Step, Tail, TailLimits, View};
+use plainwire_hub::{Budget, Feed, Item, Run, Start, Step, Tail, TailLimits, View, Wire};
 use plainwire_protocol::{Message, Offset};
 
 use crate::Work;
@@ -69,6 +69,17 @@ pub(crate) fn idle() -> Work {
     Box::new(move || {
         let step = feed.step(View { tail: black_box(&tail), state: None }, BATCH, &mut out);
         assert_eq!(black_box(step), Step::Wait);
+    })
+}
+
+/// What readers that are as many messages behind are given together, once the messages are encoded.
+pub(crate) fn run() -> Work {
+    let tail = tail();
+    let work = move || Run::of(black_box(&tail), position(0, KEPT - MANY), Wire::SseChunk, BATCH);
+    let run = work().expect("a run");
+    assert_eq!((run.until(), run.bytes().starts_with(b"ab\r\n")), (position(0, KEPT), true));
+    Box::new(move || {
+        black_box(work());
     })
 }
 

@@ -36,6 +36,16 @@ pub const UNITS: &[Unit] = &[
     Unit { name: "encode-sse", about: "one message encoded as SSE", prepare: encode::sse },
     Unit { name: "encode-ndjson", about: "one message encoded as NDJSON", prepare: encode::ndjson },
     Unit {
+        name: "encode-sse-chunk",
+        about: "one message encoded as SSE, in an HTTP/1.1 chunk",
+        prepare: encode::sse_chunk,
+    },
+    Unit {
+        name: "encode-ndjson-chunk",
+        about: "one message encoded as NDJSON, in an HTTP/1.1 chunk",
+        prepare: encode::ndjson_chunk,
+    },
+    Unit {
         name: "encode-websocket",
         about: "one message encoded as a WebSocket frame",
         prepare: encode::websocket,
@@ -53,6 +63,7 @@ pub const UNITS: &[Unit] = &[
     },
     Unit { name: "feed-many", about: "one step of a reader that gets 32 messages", prepare: feed::many },
     Unit { name: "feed-idle", about: "one step of a reader that is caught up", prepare: feed::idle },
+    Unit { name: "run-of-32", about: "32 encoded messages joined for many readers", prepare: feed::run },
     Unit {
         name: "command-applied",
         about: "one `increment` evaluated, with the counter's rule",
@@ -90,7 +101,11 @@ mod tests {
     #[test]
     fn names_are_words_and_unlike_one_another() {
         for (index, unit) in UNITS.iter().enumerate() {
-            assert!(unit.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", unit.name);
+            assert!(
+                unit.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+                "{}",
+                unit.name
+            );
             assert!(UNITS[..index].iter().all(|earlier| earlier.name != unit.name), "{}", unit.name);
         }
     }
