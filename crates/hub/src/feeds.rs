@@ -223,7 +223,9 @@ impl<A> Feeds<A> {
         let known = messages.partition_point(|message| message.position.offset <= told.offset);
         watch.feed.page(&messages[..known], out);
         let end = head.offset.min(told.offset);
-        if out.len() == given && trimmed <= after && end > after && head.epoch == told.epoch {
+        let same_epoch =
+            watch.feed.position().is_some_and(|at| at.epoch == told.epoch && at.epoch == head.epoch);
+        if out.len() == given && trimmed <= after && end > after && same_epoch {
             return Err(Gap { channel, after });
         }
         Ok(())
@@ -251,6 +253,12 @@ impl<A> Feeds<A> {
                 watch.feed.again(item);
             }
         }
+        // A page for a place that is no longer taken would not fit.
+        self.reading = self.reading.take().filter(|(channel, after)| {
+            let mut watches = self.watches.iter();
+            let watch = watches.find(|watch| watch.feed.channel() == channel);
+            watch.and_then(|watch| watch.feed.position()).is_some_and(|at| at.offset == *after)
+        });
         self.look = true;
     }
 }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use futures_util::FutureExt as _;
 use http::header::CONNECTION;
 use http::{HeaderMap, Method, Request, Response, Version};
 use http_body::Body as _;
@@ -84,12 +85,11 @@ pub(crate) async fn connection(
     }
     let relay: Arc<dyn Relay> = inbox;
     let service = service_fn(move |request| {
-        let (service, relay) = (service.clone(), relay.clone());
+        let relay = relay.clone();
+        let relayed =
+            move |response: Response<Body>| Ok::<_, Infallible>(response.map(|body| body.relayed(&relay)));
         // Boxed: once it is answered, a stream costs nothing for it.
-        Box::pin(async move {
-            let response = service.handle(request).await;
-            Ok::<_, Infallible>(response.map(|body| body.relayed(&relay)))
-        })
+        Box::pin(service.clone().answering(request).map(relayed))
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -164,7 +164,7 @@ async fn answer(
     if takeable {
         request.extensions_mut().insert(Takeable);
     }
-    let response = service.handle(request).await;
+    let response = service.answering(request).await;
     if !takeable {
         return Ok(response);
     }

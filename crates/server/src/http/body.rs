@@ -19,7 +19,7 @@ enum Kind {
     Whole(Option<Bytes>),
     /// A stream that has not begun.
     Opening(Box<Opening>),
-    Stream(Box<Outbound>),
+    Stream(Pin<Box<Outbound>>),
     /// What only a worker can serve, which takes the connection.
     Live(Box<Live>),
     /// Never ends and never says anything.
@@ -86,12 +86,12 @@ impl http_body::Body for Body {
         if let Kind::Opening(_) = kind
             && let Kind::Opening(opening) = std::mem::replace(kind, Kind::Held)
         {
-            *kind = Kind::Stream(Box::new(Outbound::new(*opening)));
+            *kind = Kind::Stream(Box::pin(Outbound::new(*opening)));
         }
         match kind {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Stream(outbound) => {
-                outbound.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+                outbound.as_mut().poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
             Kind::Opening(_) | Kind::Held => Poll::Pending,
             Kind::Live(_) => unreachable!("such a body is made only where a worker takes it"),

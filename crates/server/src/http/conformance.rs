@@ -84,17 +84,18 @@ where
     Ok(plain(Body::whole(body)))
 }
 
-fn echo_messages<B>(node: &Arc<Node>, mut request: Request<B>) -> Response<Body> {
+fn echo_messages<B>(node: &Arc<Node>, request: Request<B>) -> Response<Body> {
+    let (head, _) = request.into_parts();
     let config = DeflateConfig {
         server_context_takeover: true,
         client_context_takeover: true,
         ..DeflateConfig::default()
     };
-    let accepted = match upgrade::handshake(&request, &config) {
+    let accepted = match upgrade::handshake(&head, &config) {
         Ok(accepted) => accepted,
-        Err(refusal) => return upgrade::refused(refusal, request.version()),
+        Err(refusal) => return upgrade::refused(refusal, head.version),
     };
-    let upgrade = hyper::upgrade::on(&mut request);
+    let upgrade = hyper::upgrade::on(Request::from_parts(head, ()));
     let deflate = accepted.deflate;
     node.spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };

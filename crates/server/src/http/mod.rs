@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{ALLOW, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri};
 use plainwire_protocol::websocket::Agreed;
 use plainwire_protocol::{ChannelName, NameError, Problem, Target};
@@ -36,8 +37,13 @@ use crate::stream::Opening;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Takeable;
 
-fn is_takeable<B>(request: &Request<B>) -> bool {
-    request.extensions().get::<Takeable>().is_some()
+fn is_takeable(head: &Parts) -> bool {
+    head.extensions.get::<Takeable>().is_some()
+}
+
+/// The head of a request, for hyper's upgrade; nobody needs it afterwards.
+fn taken(head: &mut Parts) -> Parts {
+    std::mem::replace(head, Request::new(()).into_parts().0)
 }
 
 /// What a worker takes a connection for.
@@ -82,47 +88,64 @@ impl Service {
         B::Data: Send,
         B::Error: std::fmt::Display,
     {
-        let origin = request.headers().get(http::header::ORIGIN).cloned();
-        let cors = &self.node.config().server.cors;
-        let mut response = if cors::is_preflight(&request) {
-            cors::preflight()
-        } else {
-            self.answer(request).await.unwrap_or_else(|problem| reply::problem(&problem))
-        };
-        cors::apply(cors, origin.as_ref(), response.headers_mut());
-        response
+        self.clone().answering(request).await
     }
 
-    async fn answer<B>(&self, mut request: Request<B>) -> Result<Response<Body>, Problem>
+    /// The same, as a future that holds the request once: a call of an `async fn` would hold it twice.
+    pub(crate) fn answering<B>(self, request: Request<B>) -> impl Future<Output = Response<Body>> + Send
     where
         B: http_body::Body + Send + 'static,
         B::Data: Send,
         B::Error: std::fmt::Display,
     {
-        self.follow_alias(request.uri_mut());
-        let uri = request.uri().clone();
+        let (mut head, body) = request.into_parts();
+        async move {
+            let mut response = if cors::is_preflight(&head) {
+                cors::preflight()
+            } else {
+                self.answer(&mut head, body).await.unwrap_or_else(|problem| reply::problem(&problem))
+            };
+            let origin = head.headers.get(http::header::ORIGIN);
+            cors::apply(&self.node.config().server.cors, origin, response.headers_mut());
+            response
+        }
+    }
+
+    /// The futures of what is rare are boxed: a read, of which there may be very many at a time, should not pay for their room.
+    async fn answer<B>(&self, head: &mut Parts, body: B) -> Result<Response<Body>, Problem>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: std::fmt::Display,
+    {
+        self.follow_alias(&mut head.uri);
+        let uri = head.uri.clone();
         let query = Query::parse(uri.query());
-        let method = request.method().clone();
-        match self.route(request.uri().path())? {
+        let method = head.method.clone();
+        match self.route(uri.path())? {
             Route::Channel(target) => match (&method, target.command) {
                 (&Method::GET | &Method::HEAD | &Method::CONNECT, None) => {
-                    read::read(&self.node, vec![target.channel], false, &query, request.map(drop)).await
+                    read::read(&self.node, vec![target.channel], false, &query, head).await
                 }
                 (&Method::POST | &Method::PUT | &Method::PATCH, command) => {
-                    // Boxed, like what follows: a read should not pay for the room that a write takes.
-                    Box::pin(write::write(&self.node, &target.channel, command, &query, request)).await
+                    Box::pin(write::write(&self.node, &target.channel, command, &query, head, body)).await
                 }
-                (&Method::OPTIONS, command) => self.options(&target.channel, command.is_some()).await,
+                (&Method::OPTIONS, command) => {
+                    Box::pin(self.options(&target.channel, command.is_some())).await
+                }
                 (_, Some(_)) => Err(method_not_allowed("POST, OPTIONS")),
-                (_, None) => Err(method_not_allowed(&self.allowed(&target.channel).await?)),
+                (_, None) => Err(method_not_allowed(&Box::pin(self.allowed(&target.channel)).await?)),
             },
             Route::Live if matches!(method, Method::GET | Method::HEAD | Method::CONNECT) => {
                 let channels = query.channels()?;
-                read::read(&self.node, channels, true, &query, request.map(drop)).await
+                read::read(&self.node, channels, true, &query, head).await
             }
-            Route::Conformance(route) => Box::pin(conformance::answer(&self.node, route, request)).await,
+            Route::Conformance(route) => {
+                let request = Request::from_parts(taken(head), body);
+                Box::pin(conformance::answer(&self.node, route, request)).await
+            }
             _ if !matches!(method, Method::GET | Method::HEAD) => Err(method_not_allowed("GET, HEAD")),
-            Route::Health => self.health().await,
+            Route::Health => Box::pin(self.health()).await,
             Route::Ready => self.ready(),
             Route::Asset(asset) => Ok(asset.response()),
             Route::Live => unreachable!("every other method was refused"),

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH, VARY};
-use http::{HeaderMap, Method, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response};
 use plainwire_hub::Start;
 use plainwire_protocol::{ChannelName, Cursor, Point, Problem, ndjson, sse, websocket};
 
@@ -39,24 +40,23 @@ pub(super) async fn read(
     names: Vec<ChannelName>,
     many: bool,
     query: &Query<'_>,
-    request: Request<()>,
+    request: &mut Parts,
 ) -> Result<Response<Body>, Problem> {
     let most = node.config().server.max_channels_per_connection;
     if names.len() > most {
         return Err(Problem::new(400, "query", format!("at most {most} channels over one connection")));
     }
-    let headers = request.headers();
-    let begin = begin(node, names, query, &request).await?;
-    if is_websocket(&request) {
+    let begin = begin(node, names, query, &request.headers).await?;
+    if is_websocket(request) {
         return upgrade::upgrade(node, begin, request);
     }
-    if request.method() == Method::CONNECT {
+    if request.method == Method::CONNECT {
         return Err(Problem::new(405, "method", "CONNECT takes ':protocol' websocket (RFC 8441)")
             .with("allow", "GET"));
     }
-    let live = if request.method() == Method::HEAD { Streamed::No } else { query.live(headers)? };
+    let live = if request.method == Method::HEAD { Streamed::No } else { query.live(&request.headers)? };
     match live {
-        Streamed::No => poll(node, begin, many, query, &request).await,
+        Streamed::No => poll(node, begin, many, query, request).await,
         live => Ok(stream(node, begin, many, live)),
     }
 }
@@ -65,9 +65,9 @@ async fn begin(
     node: &Arc<Node>,
     names: Vec<ChannelName>,
     query: &Query<'_>,
-    request: &Request<()>,
+    headers: &HeaderMap,
 ) -> Result<Begin, Problem> {
-    let points = match query.since(request.headers())? {
+    let points = match query.since(headers)? {
         Some(since) => Some(parse_since(since, &names)?),
         None => None,
     };
@@ -76,7 +76,8 @@ async fn begin(
     if let [name] = &names[..] {
         open.push(node.channels().open(name).await?);
     } else {
-        open = try_join_all(names.iter().map(|name| node.channels().open(name))).await?;
+        let all = names.iter().map(|name| node.channels().open(name));
+        open = Box::pin(try_join_all(all)).await?;
     }
     let given = points.is_some() || last.is_some();
     let starts: Vec<Start> = match (points, last) {
@@ -123,9 +124,9 @@ async fn poll(
     begin: Begin,
     many: bool,
     query: &Query<'_>,
-    request: &Request<()>,
+    request: &Parts,
 ) -> Result<Response<Body>, Problem> {
-    let headers = request.headers();
+    let headers = &request.headers;
     let limit = query.limit(node.config())?;
     let wait = query.wait(headers, node.config())?;
     let Begin { mut channels, given } = begin;
@@ -143,7 +144,7 @@ async fn poll(
         }
     }
     let Some(wait) = wait else {
-        let page = page(node.channels(), PageRequest { channels, limit }).await?;
+        let page = Box::pin(page(node.channels(), PageRequest { channels, limit })).await?;
         return Ok(reply::page(headers, &page, fixed));
     };
     let terms = PollTerms { limit, wait, fixed, if_none_match: headers.get(IF_NONE_MATCH).cloned() };
@@ -151,7 +152,8 @@ async fn poll(
     if super::is_takeable(request) {
         return Ok(Response::new(Body::live(Live::Poll(OpeningPoll { watched: channels, terms, deadline }))));
     }
-    let page = next_page(node.channels(), PageRequest { channels, limit }, deadline.into()).await;
+    let page = next_page(node.channels(), PageRequest { channels, limit }, deadline.into());
+    let page = Box::pin(page).await;
     Ok(terms.answer(page))
 }
 
@@ -195,12 +197,12 @@ impl PollTerms {
 }
 
 /// Whether a request is a WebSocket handshake of either kind, in order or not.
-fn is_websocket(request: &Request<()>) -> bool {
-    match *request.method() {
+fn is_websocket(request: &Parts) -> bool {
+    match request.method {
         Method::CONNECT => {
-            let protocol = request.extensions().get::<hyper::ext::Protocol>();
+            let protocol = request.extensions.get::<hyper::ext::Protocol>();
             protocol.is_some_and(|protocol| protocol.as_str().eq_ignore_ascii_case("websocket"))
         }
-        _ => websocket::wants_websocket(request.headers()),
+        _ => websocket::wants_websocket(&request.headers),
     }
 }

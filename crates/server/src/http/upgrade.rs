@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use plainwire_protocol::Problem;
@@ -20,19 +21,19 @@ use crate::ws::Session;
 pub(super) fn upgrade(
     node: &Arc<Node>,
     begin: Begin,
-    mut request: Request<()>,
+    request: &mut Parts,
 ) -> Result<Response<Body>, Problem> {
-    let accepted = match handshake(&request, &DeflateConfig::default()) {
+    let accepted = match handshake(request, &DeflateConfig::default()) {
         Ok(accepted) => accepted,
-        Err(refusal) => return Ok(refused(refusal, request.version())),
+        Err(refusal) => return Ok(refused(refusal, request.version)),
     };
     let deflate = accepted.deflate;
     let framing = Framing::websocket(deflate.map(|agreed| agreed.server_window_bits));
     let opening = begin.opening(node, framing);
-    if super::is_takeable(&request) {
+    if super::is_takeable(request) {
         return Ok(switched(accepted).map(|_| Body::live(Live::WebSocket(opening, deflate))));
     }
-    let upgrade = hyper::upgrade::on(&mut request);
+    let upgrade = hyper::upgrade::on(Request::from_parts(super::taken(request), ()));
     let session = node.clone();
     node.spawn(async move {
         match upgrade.await {
@@ -44,11 +45,11 @@ pub(super) fn upgrade(
 }
 
 /// Checks a handshake of either kind.
-pub(super) fn handshake<B>(request: &Request<B>, deflate: &DeflateConfig) -> Result<Accepted, Refusal> {
-    if request.method() == Method::CONNECT {
-        accept_connect(request.headers(), &[SUBPROTOCOL], deflate)
+pub(super) fn handshake(request: &Parts, deflate: &DeflateConfig) -> Result<Accepted, Refusal> {
+    if request.method == Method::CONNECT {
+        accept_connect(&request.headers, &[SUBPROTOCOL], deflate)
     } else {
-        accept_upgrade(request.method(), request.version(), request.headers(), &[SUBPROTOCOL], deflate)
+        accept_upgrade(&request.method, request.version, &request.headers, &[SUBPROTOCOL], deflate)
     }
 }
 

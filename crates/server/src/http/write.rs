@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
-use http::{HeaderMap, Method, Request, Response};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response};
 use http_body_util::BodyExt as _;
 use plainwire_protocol::{ChannelName, EventName, Problem};
 
@@ -24,23 +25,23 @@ pub(super) async fn write<B>(
     name: &ChannelName,
     command: Option<String>,
     query: &Query<'_>,
-    request: Request<B>,
+    head: &Parts,
+    body: B,
 ) -> Result<Response<Body>, Problem>
 where
     B: http_body::Body + Send,
     B::Data: Send,
     B::Error: std::fmt::Display,
 {
-    let (parts, body) = request.into_parts();
-    let verb = verb(&parts.method, command, query, &parts.headers)?;
-    let if_match = match header(&parts.headers, IF_MATCH.as_str())? {
+    let verb = verb(&head.method, command, query, &head.headers)?;
+    let if_match = match header(&head.headers, IF_MATCH.as_str())? {
         // It exists, whatever it is: every channel of the configuration does.
         Some("*") | None => None,
         Some(tag) => Some(parse_if_match(tag, name)?),
     };
-    let key = header(&parts.headers, "idempotency-key")?.map(KeyedRequest::parse).transpose()?;
+    let key = header(&head.headers, "idempotency-key")?.map(KeyedRequest::parse).transpose()?;
     let channel = node.channels().open(name).await?;
-    let body = read_body(body, &parts.headers, node.config().server.max_body).await?;
+    let body = read_body(body, &head.headers, node.config().server.max_body).await?;
     let request = WriteRequest { verb, body, if_match, key };
     let written = submit(node.channels(), channel, request).await?.finish().await?;
     Ok(reply::written(name, &written))

@@ -6,12 +6,14 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use pin_project_lite::pin_project;
 use plainwire_hub::Item;
 use tokio::time::{Sleep, sleep_until};
 
 use super::{Due, Framing, Opening, Pace, jittered};
 use crate::channels::{BATCH, Channels, Found, Subscription};
 
+pin_project! {
 /// A stream's outgoing side. It reads from its subscription only when it is asked for bytes: a client that does not read
 /// makes it stand still, and costs nothing more.
 pub(crate) struct Outbound {
@@ -21,9 +23,11 @@ pub(crate) struct Outbound {
     items: Vec<Item>,
     preamble: Option<Bytes>,
     pace: Pace,
-    /// Fires no later than something is due.
-    timer: Pin<Box<Sleep>>,
+    // Fires no later than something is due. In here, as every piece of memory of its own costs a stream more than it holds.
+    #[pin]
+    timer: Sleep,
     end: Option<End>,
+}
 }
 
 /// Why a stream ended.
@@ -43,7 +47,7 @@ impl Outbound {
         let now = Instant::now();
         Outbound {
             preamble: framing.preamble(jittered(server.retry)),
-            timer: Box::pin(sleep_until((now + server.heartbeat).into())),
+            timer: sleep_until((now + server.heartbeat).into()),
             pace: Pace::new(now, channels.config()),
             subscription: Subscription::of(&channels, watched, relay),
             framing,
@@ -53,8 +57,8 @@ impl Outbound {
         }
     }
 
-    pub(crate) fn subscription_mut(&mut self) -> &mut Subscription {
-        &mut self.subscription
+    pub(crate) fn subscription_mut(self: Pin<&mut Self>) -> &mut Subscription {
+        self.project().subscription
     }
 
     /// Why the stream ended, once it has.
@@ -63,7 +67,7 @@ impl Outbound {
     }
 
     /// The next bytes to send, whole frames; `None` when the stream is over.
-    pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(crate) fn poll_bytes(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.end.is_some() {
             return Poll::Ready(None);
         }
@@ -71,18 +75,19 @@ impl Outbound {
         if self.pace.due(now, self.channels.config()) == Due::Goodbye {
             return Poll::Ready(Some(self.goodbye()));
         }
-        match self.subscription.poll_items(cx, BATCH, &mut self.items) {
+        let this = self.as_mut().project();
+        match this.subscription.poll_items(cx, BATCH, this.items) {
             Poll::Ready(Ok(Found::Items)) => {
-                self.pace.sent(now);
+                this.pace.sent(now);
                 Poll::Ready(Some(self.frame()))
             }
             Poll::Ready(Ok(Found::Draining)) => Poll::Ready(Some(self.goodbye())),
             Poll::Ready(Err(error)) => {
                 tracing::error!(%error, "a stream ended because the store failed");
-                self.end = Some(End::Failed);
+                *this.end = Some(End::Failed);
                 Poll::Ready(None)
             }
-            Poll::Pending => match self.preamble.take() {
+            Poll::Pending => match this.preamble.take() {
                 Some(preamble) => Poll::Ready(Some(preamble)),
                 None => self.poll_timer(cx),
             },
@@ -90,15 +95,16 @@ impl Outbound {
     }
 
     /// The timer is set anew only when it fires: most streams that are busy never need their heartbeat.
-    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            std::task::ready!(self.timer.as_mut().poll(cx));
+            let mut this = self.as_mut().project();
+            std::task::ready!(this.timer.as_mut().poll(cx));
             let now = Instant::now();
-            match self.pace.due(now, self.channels.config()) {
-                Due::Nothing(until) => self.timer.as_mut().reset(until.into()),
+            match this.pace.due(now, this.channels.config()) {
+                Due::Nothing(until) => this.timer.as_mut().reset(until.into()),
                 Due::Heartbeat => {
-                    self.pace.sent(now);
-                    return Poll::Ready(Some(self.framing.heartbeat()));
+                    this.pace.sent(now);
+                    return Poll::Ready(Some(this.framing.heartbeat()));
                 }
                 Due::Goodbye => return Poll::Ready(Some(self.goodbye())),
             }
@@ -106,11 +112,12 @@ impl Outbound {
     }
 
     /// Everything in one piece: each piece is a frame of HTTP/2, which costs more than what is in it.
-    fn frame(&mut self) -> Bytes {
+    fn frame(self: Pin<&mut Self>) -> Bytes {
+        let this = self.project();
         // A quiet stream keeps no memory for items.
-        let items = std::mem::take(&mut self.items);
-        let pieces = items.iter().map(|item| self.framing.item(item));
-        let mut pieces = self.preamble.take().into_iter().chain(pieces);
+        let items = std::mem::take(this.items);
+        let pieces = items.iter().map(|item| this.framing.item(item));
+        let mut pieces = this.preamble.take().into_iter().chain(pieces);
         let first = pieces.next().unwrap_or_default();
         let Some(second) = pieces.next() else { return first };
         let mut out = BytesMut::from(first);
@@ -119,9 +126,10 @@ impl Outbound {
         out.freeze()
     }
 
-    fn goodbye(&mut self) -> Bytes {
-        self.end = Some(End::Drain);
-        self.preamble = None;
-        self.framing.goodbye(jittered(self.channels.config().server.retry).as_millis() as u64)
+    fn goodbye(self: Pin<&mut Self>) -> Bytes {
+        let this = self.project();
+        *this.end = Some(End::Drain);
+        *this.preamble = None;
+        this.framing.goodbye(jittered(this.channels.config().server.retry).as_millis() as u64)
     }
 }

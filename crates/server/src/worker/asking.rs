@@ -75,8 +75,7 @@ impl Connection {
     }
 
     fn answer_to(&mut self, request: Request<Empty<Bytes>>, shared: &mut Shared) {
-        let service = shared.service.clone();
-        let mut answer = Box::pin(async move { service.handle(request).await });
+        let mut answer = Box::pin(shared.service.clone().answering(request));
         // Nearly always known at once: nothing has to be read for it.
         match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(response) => self.respond(response, shared),

@@ -29,7 +29,7 @@ pub(crate) struct Session<IO> {
     node: Arc<Node>,
     io: IO,
     conversation: Conversation,
-    outbound: Outbound,
+    outbound: Pin<Box<Outbound>>,
     /// Pushes that were not sent.
     pushes: Bytes,
 }
@@ -38,7 +38,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
     /// Begins after the handshake.
     pub(crate) fn new(node: Arc<Node>, io: IO, opening: Opening, deflate: Option<Agreed>) -> Session<IO> {
         let conversation = Conversation::new(node.config(), deflate);
-        Session { node, io, conversation, outbound: Outbound::new(opening), pushes: Bytes::new() }
+        Session { node, io, conversation, outbound: Box::pin(Outbound::new(opening)), pushes: Bytes::new() }
     }
 
     /// Runs until the connection is over.
@@ -60,7 +60,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
             if self.conversation.is_closing() {
                 return Poll::Ready(Ok(()));
             }
-            let mut progress = self.conversation.poll(cx, &self.node, self.outbound.subscription_mut());
+            let mut progress =
+                self.conversation.poll(cx, &self.node, self.outbound.as_mut().subscription_mut());
             progress |= self.conversation.may_read() && self.poll_read(cx)?;
             if !blocked && self.conversation.is_open() {
                 progress |= self.poll_pushes(cx);
@@ -83,7 +84,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
 
     /// Takes the next pushes.
     fn poll_pushes(&mut self, cx: &mut Context<'_>) -> bool {
-        match self.outbound.poll_bytes(cx) {
+        match self.outbound.as_mut().poll_bytes(cx) {
             Poll::Pending => return false,
             Poll::Ready(Some(bytes)) => self.pushes = bytes,
             Poll::Ready(None) if self.outbound.end() == Some(End::Failed) => {
