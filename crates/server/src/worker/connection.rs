@@ -27,8 +27,8 @@ pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Steps from one role to the next at a time: some requests that come one right after the other.
 const MAX_REQUESTS: usize = 32;
-/// Reads from one socket at a time: the others' turn comes, whatever one client sends.
-pub(super) const MAX_READS: usize = 8;
+/// Reads for nothing from one socket at a time.
+const MAX_READS: usize = 8;
 
 /// A connection among those of its worker: its place, and which of those that had it in turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

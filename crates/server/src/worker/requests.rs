@@ -10,7 +10,7 @@ use plainwire_hub::{Feeds, Start};
 use plainwire_protocol::ChannelName;
 use plainwire_protocol::websocket::{Agreed, CloseCode};
 
-use super::connection::{Connection, Fate, Key, MAX_READS, Role, SEND_TIMEOUT};
+use super::connection::{Connection, Fate, Key, Role, SEND_TIMEOUT};
 use super::inbox::Bell;
 use super::shared::Shared;
 use super::topics::{Seat, Topics};
@@ -41,6 +41,11 @@ impl Talking {
     /// Whether pushes may be sent.
     pub(super) fn is_open(&self) -> bool {
         self.talk.as_ref().is_none_or(|talk| talk.conversation.is_open())
+    }
+
+    /// Whether the next bytes may be read.
+    fn may_read(&self) -> bool {
+        self.talk.as_ref().is_none_or(|talk| talk.conversation.may_read())
     }
 
     /// When it must be over.
@@ -90,28 +95,34 @@ impl Connection {
         talk.conversation.receive(shared.config(), &mut BytesMut::from(bytes));
     }
 
-    /// Does everything that a WebSocket can do for now: requests, replies, pushes.
+    /// Does everything that a WebSocket can do for now: requests, replies, pushes. It reads once: the others' turn comes, whatever
+    /// one client sends.
     pub(super) fn converse(&mut self, shared: &mut Shared) -> io::Result<Fate> {
-        for _ in 0..MAX_READS {
+        let mut has_read = false;
+        loop {
             // The rest of a push comes before replies, and those before the next push.
             let clear = self.flush(shared)? && self.flush_replies(shared)?;
-            if self.poll_requests(shared) | self.read_requests(shared)? {
+            if self.poll_requests(shared) {
+                continue;
+            }
+            if !has_read && self.read_requests(shared)? {
+                has_read = true;
                 continue;
             }
             let Role::WebSocket(_, talking) = &mut self.role else { return Ok(Fate::Stays) };
             if talking.talk.as_ref().is_some_and(|talk| talk.conversation.is_closing()) {
                 return Ok(self.closing(clear, shared));
             }
-            if !clear || !talking.is_open() {
-                return Ok(Fate::Stays);
+            if clear && talking.is_open() {
+                talking.talk.take_if(|talk| talk.conversation.is_idle());
+                self.deliver(shared)?;
+                if !self.talking().is_none_or(Talking::is_open) {
+                    continue;
+                }
             }
-            talking.talk.take_if(|talk| talk.conversation.is_idle());
-            self.deliver(shared)?;
-            if self.talking().is_none_or(Talking::is_open) {
-                return Ok(Fate::Stays);
-            }
+            let unread = self.readable && self.talking().is_some_and(Talking::may_read);
+            return Ok(if unread { self.later(shared) } else { Fate::Stays });
         }
-        Ok(self.later(shared))
     }
 
     fn talking(&self) -> Option<&Talking> {
@@ -153,34 +164,25 @@ impl Connection {
         talk.conversation.poll(&mut Context::from_waker(&talk.waker), node, &mut listening)
     }
 
-    /// Reads what has arrived, as long as the client may ask for more.
+    /// Reads some of what has arrived, if the client may ask for more. Says whether there was anything.
     fn read_requests(&mut self, shared: &mut Shared) -> io::Result<bool> {
-        let mut progress = false;
-        for _ in 0..MAX_READS {
-            let Role::WebSocket(_, talking) = &mut self.role else { return Ok(progress) };
-            let may_read = talking.talk.as_ref().is_none_or(|talk| talk.conversation.may_read());
-            if !self.readable || !may_read {
-                return Ok(progress);
-            }
-            let room = shared.buffer.len();
-            match self.socket.read(&mut shared.buffer)? {
-                None => self.readable = false,
-                Some(0) => {
-                    self.readable = false;
-                    talking.talk(self.key, shared).conversation.hung_up();
-                    progress = true;
-                }
-                Some(count) => {
-                    // Less than there was room for is all that there was, but for the end.
-                    self.readable = count == room || self.hung_up;
-                    let mut input = BytesMut::from(&shared.buffer[..count]);
-                    let config = shared.config();
-                    talking.talk(self.key, shared).conversation.receive(config, &mut input);
-                    progress = true;
-                }
-            }
+        let Role::WebSocket(_, talking) = &mut self.role else { return Ok(false) };
+        if !self.readable || !talking.may_read() {
+            return Ok(false);
         }
-        Ok(progress)
+        let Some(count) = self.socket.read(&mut shared.buffer)? else {
+            self.readable = false;
+            return Ok(false);
+        };
+        // Less than there was room for is all that there was, but for the end.
+        self.readable = count == shared.buffer.len() || (self.hung_up && count > 0);
+        if count == 0 {
+            talking.talk(self.key, shared).conversation.hung_up();
+        } else {
+            let mut input = BytesMut::from(&shared.buffer[..count]);
+            talking.talk(self.key, shared).conversation.receive(shared.config(), &mut input);
+        }
+        Ok(true)
     }
 
     /// Our close frame is made: waits, but not for long, until it is sent and theirs has come.
