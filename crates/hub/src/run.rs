@@ -88,7 +88,13 @@ impl Run {
     pub fn taken(&self, count: usize) -> Taken {
         assert!((1..=self.bytes.len()).contains(&count));
         let index = self.ends.partition_point(|&end| end < count);
-        Taken { until: self.position(index), rest: self.bytes.slice(count..self.ends[index]) }
+        let rest = count..self.ends[index];
+        let rest = match self.ends.len() {
+            1 => self.bytes.slice(rest),
+            // The rest of one message should not keep the memory of all.
+            _ => Bytes::copy_from_slice(&self.bytes[rest]),
+        };
+        Taken { until: self.position(index), rest }
     }
 
     fn position(&self, index: usize) -> Position {

@@ -46,7 +46,8 @@ fn apply(config: &mut Config, common: &Common) -> Result<(), Failure> {
 }
 
 fn run(config: Config, dev: Option<&Common>, common: &Common) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Accepting connections and waiting for signals; the workers have threads of their own.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let wanted = config.server.listen;
         let data = config.server.data.display().to_string();
