@@ -262,3 +262,6 @@ impl<A> Feeds<A> {
         self.look = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,15 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use super::DEADLINE;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 16 << 10;
+
+/// Bytes of a segment on a narrow connection.
+const SEGMENT: u32 = 536;
 
 /// A connection, and what was received on it and not looked at yet.
 pub(crate) struct Connection {
@@ -80,7 +84,20 @@ impl Connection {
     }
 
     pub(crate) fn try_open(address: SocketAddr) -> io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        Connection::of(TcpStream::connect_timeout(&address, DEADLINE)?)
+    }
+
+    /// Opens one whose socket holds little more than so many bytes that nobody has read. Its segments are as over a network:
+    /// those of the loopback interface are larger than such a buffer, and the kernels would wait for one another.
+    pub(crate) fn narrow(address: SocketAddr, receive_buffer: usize) -> Connection {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(receive_buffer).expect("a size");
+        socket.set_tcp_mss(SEGMENT).expect("a size");
+        socket.connect_timeout(&address.into(), DEADLINE).expect("the server accepts");
+        Connection::of(socket.into()).expect("a connection")
+    }
+
+    pub(crate) fn of(stream: TcpStream) -> io::Result<Connection> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
@@ -164,6 +181,7 @@ impl Connection {
             self.receive()?;
         };
         let head = String::from_utf8(self.received.drain(..end + 4).take(end).collect()).expect("ASCII");
+        assert!(head.starts_with("HTTP/1."), "no answer begins with {head:?}");
         let mut lines = head.split("\r\n");
         let status =
             lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status line");

@@ -1,0 +1,129 @@
+//! A stop: whoever waits is told, whoever does not listen is not waited for.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::{Connection, Live, Server, Transport};
+
+const CONFIG: &str = "[server]\nshutdown_timeout = \"2s\"\n[channel.\"log/*\"]\ndurability = \"write\"\n";
+/// The configured time, and what a slow machine needs beside it.
+const AT_MOST: Duration = Duration::from_secs(7);
+
+#[test]
+fn everybody_is_told() {
+    let mut server = Server::with_config(CONFIG);
+    let cursor = server.accepted("/log/a", "1");
+    // Idle, after nothing, after what a worker reads, and after what it does not.
+    let mut idle = vec![server.connect()];
+    for method in ["GET", "HEAD"] {
+        let mut connection = server.connect();
+        assert_eq!(connection.ask(method, "/log/a", &[], None).status, 200);
+        idle.push(connection);
+    }
+    // Half a request.
+    for part in ["G", "GET /log/a HTTP/1.1\r\n", "POST /log/a HTTP/1.1\r\ncontent-length: 5\r\n\r\n1"] {
+        let mut connection = server.connect();
+        connection.send(part.as_bytes());
+        idle.push(connection);
+    }
+    let mut streams = Transport::STREAMS.map(|transport| {
+        let mut live = server.live(transport, "/log/a");
+        live.until_live();
+        live
+    });
+    let mut polls: Vec<Connection> = (0..20)
+        .map(|index| {
+            let mut connection = server.connect();
+            if index % 2 == 0 {
+                // Polls that come after other requests.
+                assert_eq!(connection.ask("GET", "/log/a?since=0&wait=5", &[], None).status, 200);
+            }
+            connection
+                .request("GET", &format!("/log/a?since={cursor}&wait=60"), &[], None)
+                .expect("it is sent");
+            connection
+        })
+        .collect();
+    // Those that wait are waiting once they would have been answered: the next poll is answered, and came after them.
+    assert_eq!(server.get("/log/a?since=0&wait=60").status, 200);
+    server.terminate();
+    let begun = Instant::now();
+    for connection in &mut polls {
+        let response = connection.head().expect("an answer");
+        assert_eq!((response.status, response.cursor()), (204, cursor.clone()), "{response:?}");
+        assert!(connection.ends());
+    }
+    for live in &mut streams {
+        assert!(live.next().expect("a goodbye").is("@drain"));
+        assert!(live.next().is_err(), "the goodbye is the last");
+    }
+    for connection in &mut idle {
+        while connection.receive().is_ok() {}
+    }
+    assert!(server.wait().success());
+    assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn nobody_keeps_it_from_stopping() {
+    let mut server = Server::with_config(CONFIG);
+    let mut stalled: Vec<Live> = Transport::STREAMS
+        .into_iter()
+        .flat_map(|transport| [transport; 50])
+        .map(|transport| {
+            let connection = Connection::narrow(server.address, 2048);
+            let mut live = Live::over(connection, transport, "/log/a").expect("the stream begins");
+            live.until_live();
+            live
+        })
+        .collect();
+    // A page that is not read to its end.
+    let mut websocket = server.websocket("/log/quiet");
+    let pad = "x".repeat(20_000);
+    for id in 0..200 {
+        let reply = websocket.request(&json!({"id": id, "post": "/log/a", "body": pad}));
+        assert_eq!(reply["status"], 201);
+    }
+    let mut pages = Vec::new();
+    for wait in ["", "&wait=5"] {
+        let mut connection = Connection::narrow(server.address, 2048);
+        let target = format!("/log/a?since=0&limit=200{wait}");
+        connection.request("GET", &target, &[], None).expect("it is sent");
+        assert_eq!(connection.head().expect("a head").status, 200);
+        pages.push(connection);
+    }
+    server.terminate();
+    let begun = Instant::now();
+    assert!(server.wait().success());
+    assert!(begun.elapsed() < AT_MOST, "{:?}", begun.elapsed());
+    // What they did read is in order.
+    for live in stalled.iter_mut().step_by(10) {
+        let mut count = 0;
+        while let Ok(event) = live.next() {
+            count += u64::from(!event.is_control());
+            assert!(event.is_control() || support::offset(&event.position) == count, "{event:?}");
+        }
+    }
+}
+
+#[test]
+fn it_starts_again_where_it_was() {
+    let mut server = Server::with_config(CONFIG);
+    let mut live = server.live(Transport::Ndjson, "/_/live?channel=log/a&channel=log/b");
+    live.until_live();
+    live.until_live();
+    server.accepted("/log/a", "1");
+    let cursor = live.message().cursor.expect("where to resume");
+    server.terminate();
+    assert!(live.next().expect("a goodbye").is("@drain"));
+    assert!(server.wait().success());
+    server.restart();
+    server.accepted("/log/b", "2");
+    let target = format!("/_/live?channel=log/a&channel=log/b&since={cursor}");
+    for transport in [Transport::Sse, Transport::Ndjson, Transport::LongPoll] {
+        let message = server.live(transport, &target).message();
+        assert_eq!((message.channel.as_deref(), &message.data), (Some("log/b"), &json!(2)), "{transport:?}");
+    }
+}
