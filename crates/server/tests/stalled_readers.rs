@@ -17,7 +17,7 @@ fn may_cost(message: usize) -> usize {
 
 /// What so many messages cost, whoever reads: in the store, and the newest of them in memory in five formats.
 fn store(message: usize, count: u64) -> usize {
-    (message + 300) * count as usize + (12 << 20)
+    (message + 300) * count as usize + (16 << 20)
 }
 
 /// What readers that catch up cost for a moment: pages that are read for them, a few at a time, and what the allocator keeps of it.
@@ -55,29 +55,30 @@ fn stalled_readers_cost_their_cursor(bytes: usize, count: u64) {
         "[server]\nengine = \"memory\"\nworkers = 2\n[channel.\"log/*\"]\ndurability = \"memory\"\n",
     );
     let transports = [Transport::Sse, Transport::Ndjson, Transport::WebSocket, Transport::Deflated];
-    let mut stalled: Vec<(Transport, Live)> = (0..readers)
-        .map(|index| {
-            // Sockets of different sizes, so that each stands at another place.
-            let connection = Connection::narrow(server.address, 2048 + 97 * (index % 64));
-            let transport = transports[index % transports.len()];
-            let mut live = Live::over(connection, transport, "/log/a").expect("the stream begins");
-            live.until_live();
-            (transport, live)
-        })
-        .collect();
     let mut busy = Transport::ALL.map(|transport| {
         let mut live = server.live(transport, "/log/a?since=0");
         live.until_live();
         (transport, live)
     });
-    let all = count;
-    let before = server.resident_bytes();
-    let grown = thread::scope(|scope| {
+    let stall = |index: usize| {
+        // Sockets of different sizes, so that each stands at another place.
+        let connection = Connection::narrow(server.address, 2048 + 97 * (index % 64));
+        let transport = transports[index % transports.len()];
+        let mut live = Live::over(connection, transport, "/log/a").expect("the stream begins");
+        live.until_live();
+        (transport, live)
+    };
+    let all = 2 * count;
+    let (mut stalled, before, grown) = thread::scope(|scope| {
         for (transport, live) in &mut busy {
             scope.spawn(move || follow(live, 0..all, &format!("busy {transport:?}")));
         }
-        publish(&server, (0, all), bytes);
-        server.resident_bytes().saturating_sub(before)
+        // What it costs to publish as much to the others alone is known before.
+        publish(&server, (0, count), bytes);
+        let stalled: Vec<(Transport, Live)> = (0..readers).map(stall).collect();
+        let before = server.resident_bytes();
+        publish(&server, (count, all), bytes);
+        (stalled, before, server.resident_bytes().saturating_sub(before))
     });
     let most = (store(bytes, count) + readers * may_cost(bytes)) as u64;
     println!("messages of {bytes} bytes: {grown} more for {readers} stalled readers, at most {most}");
@@ -85,7 +86,7 @@ fn stalled_readers_cost_their_cursor(bytes: usize, count: u64) {
     thread::scope(|scope| {
         // Some of them in full: of each transport, and of each size of socket some.
         for (transport, live) in stalled.iter_mut().step_by(readers / 16 + 1) {
-            scope.spawn(move || follow(live, 0..all, &format!("stalled {transport:?}")));
+            scope.spawn(move || follow(live, count..all, &format!("stalled {transport:?}")));
         }
     });
     let after = server.resident_bytes().saturating_sub(before);
