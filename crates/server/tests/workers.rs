@@ -145,7 +145,11 @@ fn a_client_that_never_pauses_keeps_nobody_waiting() {
             scope.spawn(|| {
                 let mut stream = stream;
                 // Until it is refused, or the others were heard.
-                while !over.load(Ordering::Relaxed) && stream.write_all(&bytes).is_ok() {}
+                while !over.load(Ordering::Relaxed) {
+                    if stream.write_all(&bytes).is_err() {
+                        return;
+                    }
+                }
             });
             scope.spawn(|| {
                 let mut reader =
