@@ -34,6 +34,16 @@ pub enum Item {
     Control(Control),
 }
 
+impl Item {
+    /// What it counts for against a [`Budget`].
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Item::Message(entry) => entry.bytes(),
+            Item::Control(_) => 0,
+        }
+    }
+}
+
 /// What [`Feed::step`] wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {

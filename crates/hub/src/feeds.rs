@@ -20,6 +20,8 @@ pub struct Feeds<A> {
     first: u32,
     /// Whether there may be something to give though no channel has anything new.
     look: bool,
+    /// Whether a page was given up because others had filled the socket: it is read again before they are given anything.
+    alone: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ const PAGE_BYTES: usize = 256 << 10;
 
 impl<A> Default for Feeds<A> {
     fn default() -> Feeds<A> {
-        Feeds { watches: SmallVec::new(), reading: None, first: 0, look: false }
+        Feeds { watches: SmallVec::new(), reading: None, first: 0, look: false, alone: false }
     }
 }
 
@@ -147,12 +149,20 @@ impl<A> Feeds<A> {
         self.look = false;
         self.place(out, &mut step);
         let count = self.watches.len();
+        let alone = std::mem::take(&mut self.alone);
         let mut read = None;
+        let mut bytes = 0;
+        let mut counted = out.len();
         for turn in 0..count {
             let index = (self.first as usize + turn) % count;
             let watch = &mut self.watches[index];
-            let left = Budget { items: budget.items.saturating_sub(out.len()), ..budget };
-            if left.items == 0 {
+            bytes += out[counted..].iter().map(Item::bytes).sum::<usize>();
+            counted = out.len();
+            let left = Budget {
+                items: budget.items.saturating_sub(out.len()),
+                bytes: budget.bytes.saturating_sub(bytes),
+            };
+            if left.items == 0 || (left.bytes == 0 && bytes > 0) {
                 self.look = true;
                 self.first = index as u32;
                 break;
@@ -167,6 +177,9 @@ impl<A> Feeds<A> {
                     let (messages, bytes) = (left.items.min(PAGE_MESSAGES), PAGE_BYTES.min(budget.bytes));
                     read = Some(PageRead { channel, after, messages, bytes });
                     self.first = (index + 1) as u32;
+                    if alone {
+                        break;
+                    }
                 }
             }
         }
@@ -196,6 +209,16 @@ impl<A> Feeds<A> {
     pub fn stop_reading(&mut self) {
         self.reading = None;
         self.look = true;
+    }
+
+    /// Gives up the page that is being read, as there is no room for it. It has the first turn when there is.
+    pub fn give_up_page(&mut self) {
+        let Some((channel, _)) = self.reading.take() else { return };
+        self.look = true;
+        if let Some(index) = self.watches.iter().position(|watch| *watch.feed.channel() == channel) {
+            self.first = index as u32;
+            self.alone = true;
+        }
     }
 
     /// Takes the page that was to be read. `head` is where the log stands; `told` is where the channel stands that the reader looks

@@ -225,6 +225,26 @@ fn whoever_waits_for_no_page_any_more_asks_for_it_again() {
 }
 
 #[test]
+fn whoever_gave_up_a_page_has_the_first_turn() {
+    let mut channels = [Channel::new("a", 100, 5), Channel::new("b", 1, 5)];
+    let mut feeds = watching(&channels, &[Start::Oldest, Start::Oldest]);
+    let mut out = Vec::new();
+    let read = step(&mut feeds, &channels, BUDGET, &mut out).expect("b is older than its tail");
+    assert_eq!(by_channel(&out).len(), 1, "a is given");
+    for _ in 0..3 {
+        feeds.give_up_page();
+        channels[0].publish();
+        out.clear();
+        let again = step(&mut feeds, &channels, BUDGET, &mut out).expect("it is asked for again");
+        assert_eq!((&again.channel, again.after), (&read.channel, read.after));
+        assert!(out.is_empty(), "a waits: {:?}", texts(&out));
+    }
+    page(&mut feeds, &channels, &read, &mut out).unwrap();
+    out.extend(drain(&mut feeds, &channels, BUDGET));
+    assert_eq!(offsets(&feeds), [Some(8), Some(5)]);
+}
+
+#[test]
 fn only_messages_that_should_be_there_are_missed() {
     let channel = Channel::new("a", 1, 9);
     let (head, zero) = (channel.at(9), Offset::ZERO);

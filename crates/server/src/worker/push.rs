@@ -202,6 +202,7 @@ impl Connection {
         pieces: &[Bytes],
         shared: &Shared,
     ) -> io::Result<()> {
+        debug_assert!(!self.blocked && self.unsent.is_empty(), "a message was cut, and this is not its rest");
         let count = self.socket.write_pieces(pieces)?;
         if count > 0 {
             self.pace.sent(shared.now);
@@ -236,6 +237,11 @@ impl Connection {
             return Fate::Stays;
         }
         let Some(seat) = self.feeds.reading().copied() else { return Fate::Stays };
+        if self.blocked {
+            // Another of its channels filled the socket meanwhile.
+            self.feeds.give_up_page();
+            return Fate::Stays;
+        }
         let page = match page {
             Ok(page) => page,
             Err(error) => return self.fail(error, shared),
