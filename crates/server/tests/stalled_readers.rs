@@ -80,7 +80,9 @@ fn stalled_readers_cost_their_cursor(bytes: usize, count: u64) {
         publish(&server, (count, all), bytes);
         (stalled, before, server.resident_bytes().saturating_sub(before))
     });
-    let most = (store(bytes, count) + readers * may_cost(bytes)) as u64;
+    // The busy readers fall behind at times, too, and are read pages for. Whoever kept a burst for each stalled reader would
+    // take several times as much.
+    let most = (store(bytes, count) + readers * may_cost(bytes)) as u64 + PAGES;
     println!("messages of {bytes} bytes: {grown} more for {readers} stalled readers, at most {most}");
     assert!(grown <= most, "{grown} bytes for {readers} stalled readers, at most {most}");
     thread::scope(|scope| {
