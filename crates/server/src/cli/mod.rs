@@ -5,6 +5,7 @@ mod logs;
 mod post;
 mod serve;
 mod show;
+mod token;
 mod watch;
 
 use std::net::SocketAddr;
@@ -37,6 +38,8 @@ enum Command {
     Post(post::Post),
     /// Follow a channel over any transport, through restarts.
     Watch(watch::Watch),
+    /// Make a token, to try things out.
+    Token(token::Token),
 }
 
 #[derive(Args)]
@@ -96,6 +99,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(check) => check::check(check.named.as_ref().unwrap_or(&check.config)),
         Command::Post(post) => return post::post(&post),
         Command::Watch(watch) => return watch::watch(&watch),
+        Command::Token(token) => token::token(&token),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -46,6 +46,9 @@ fn apply(config: &mut Config, common: &Common) -> Result<(), Failure> {
 }
 
 fn run(config: Config, dev: Option<&Common>, common: &Common) -> Result<(), Failure> {
+    if config.auth.is_configured() {
+        return Err("[auth] is not enforced yet: a server that has it does not start".into());
+    }
     // Accepting connections and waiting for signals; the workers have threads of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {

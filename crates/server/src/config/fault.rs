@@ -99,12 +99,28 @@ fn place(text: &str, span: Range<usize>) -> Place {
     let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
     let line = text[begin..].lines().next().unwrap_or_default();
     let end = floor(text, span.end).clamp(start, (begin + line.len()).max(start));
+    let shown = without_secret(line);
+    let hidden = shown.len() < line.len();
     Place {
         line: text[..begin].matches('\n').count() + 1,
         column: text[begin..start].chars().count() + 1,
-        text: line.to_owned(),
-        width: text[start..end].chars().count().max(1),
+        text: shown.to_owned(),
+        width: if hidden { 1 } else { text[start..end].chars().count().max(1) },
     }
+}
+
+/// A line up to the value of a `secret`: what is wrong is shown on terminals and kept in logs, and a secret is not. It goes by the
+/// text, as a fault may be that there are no values yet.
+fn without_secret(line: &str) -> &str {
+    let mut searched = 0;
+    while let Some(at) = line[searched..].find("secret") {
+        searched += at + "secret".len();
+        let after = line[searched..].trim_start_matches(['"', '\'', ' ', '\t']);
+        if let Some(value) = after.strip_prefix('=') {
+            return &line[..line.len() - value.len()];
+        }
+    }
+    line
 }
 
 /// The last character boundary up to `at`.

@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use plainwire_log::Durability;
 use toml::de::DeValue;
 
 use super::Engine;
+use super::auth::Secret;
+use crate::auth::Algorithm;
 
 /// A kind of option value. Environment variables give text, files also TOML's own integers, booleans and arrays.
 pub(super) trait Kind {
@@ -49,6 +52,16 @@ pub(super) struct Count;
 pub(super) struct Switch;
 /// A list of origins.
 pub(super) struct Origins;
+/// A list of names.
+pub(super) struct Names;
+/// A list of signature algorithms.
+pub(super) struct AlgorithmNames;
+/// The name of a cookie.
+pub(super) struct CookieName;
+/// An `http://` or `https://` URL, or none.
+pub(super) struct Url;
+/// A secret, or none.
+pub(super) struct SecretText;
 /// `disk` or `memory`.
 pub(super) struct EngineName;
 /// `fsync`, `write` or `memory`.
@@ -199,6 +212,93 @@ fn origin(text: &str) -> Result<String, String> {
     Err(format!(
         "\"{text}\" is no origin; write it like \"https://app.example\", without a path, or \"*\" for any"
     ))
+}
+
+impl Kind for Names {
+    type Value = Vec<String>;
+    const NAME: &'static str = "list of names";
+
+    fn from_text(text: &str) -> Result<Vec<String>, String> {
+        Ok(listed(text).map(str::to_owned).collect())
+    }
+
+    /// A string is one name, commas and all.
+    fn from_toml(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+        match value {
+            DeValue::String(one) => Ok(vec![one.to_string()]),
+            other => strings(other, "[\"https://issuer.example/\"]"),
+        }
+    }
+}
+
+impl Kind for AlgorithmNames {
+    type Value = Vec<Algorithm>;
+    const NAME: &'static str = "list of algorithms";
+
+    fn from_text(text: &str) -> Result<Vec<Algorithm>, String> {
+        listed(text).map(algorithm).collect()
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Vec<Algorithm>, String> {
+        strings(value, "[\"ES256\"]")?.iter().map(|name| algorithm(name)).collect()
+    }
+}
+
+pub(super) fn algorithm(name: &str) -> Result<Algorithm, String> {
+    let all = || Algorithm::ALL.map(Algorithm::name).join(", ");
+    Algorithm::parse(name).ok_or_else(|| format!("there is no algorithm \"{name}\", only {}", all()))
+}
+
+impl Kind for CookieName {
+    type Value = String;
+    const NAME: &'static str = "name of a cookie";
+
+    /// A token (RFC 6265 §4.1.1).
+    fn from_text(text: &str) -> Result<String, String> {
+        let legal = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c);
+        if !text.is_empty() && text.chars().all(legal) {
+            return Ok(text.to_owned());
+        }
+        Err(format!("\"{text}\" is no name of a cookie; write it like \"__Host-token\""))
+    }
+}
+
+impl Kind for Url {
+    type Value = Option<Uri>;
+    const NAME: &'static str = "URL";
+
+    fn from_text(text: &str) -> Result<Option<Uri>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let legal = |uri: &Uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+        };
+        let uri = text.parse().ok().filter(legal);
+        uri.map(Some).ok_or_else(|| "an https:// or http:// URL is expected, without a password".into())
+    }
+}
+
+impl Kind for SecretText {
+    type Value = Option<Secret>;
+    const NAME: &'static str = "secret";
+
+    fn from_text(text: &str) -> Result<Option<Secret>, String> {
+        if text.is_empty() { Ok(None) } else { Secret::new(text).map(Some) }
+    }
+}
+
+/// The items of a list in an environment variable.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// The items of a list of strings in a file.
+fn strings(value: &DeValue<'_>, example: &str) -> Result<Vec<String>, String> {
+    let expected = || format!("expected a list of strings, like {example}");
+    let items = value.as_array().ok_or_else(expected)?;
+    items.iter().map(|item| item.get_ref().as_str().map(str::to_owned).ok_or_else(expected)).collect()
 }
 
 impl Kind for EngineName {

@@ -3,6 +3,7 @@
 //! Whatever is wrong with it is told before anything starts: where in the file, in which words, and what to do.
 
 mod alias;
+mod auth;
 mod channel;
 mod fault;
 mod kind;
@@ -17,14 +18,16 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plainwire_protocol::{ChannelName, Pattern};
 use toml::de::DeTable;
 
 pub use alias::Alias;
+pub use auth::{Auth, Secret};
 pub use channel::{Channel, MessageSchema};
 pub use fault::{ConfigError, Fault, Place};
-pub use options::{Server, Tail};
+pub use options::{AuthOptions, Server, Tail};
 pub use reference::reference;
 
 use fault::Faults;
@@ -41,6 +44,8 @@ pub struct Config {
     pub server: Server,
     /// What is kept in memory of channels that somebody listens to.
     pub tail: Tail,
+    /// Who a request is from.
+    pub auth: Auth,
     channels: Channels,
     aliases: HashMap<String, Alias>,
 }
@@ -64,6 +69,7 @@ impl Config {
         Config {
             server: Server::default(),
             tail: Tail::default(),
+            auth: Auth::default(),
             channels: Channels::default(),
             aliases: HashMap::new(),
         }
@@ -109,13 +115,14 @@ impl Config {
 
     /// Sets what variables that `lookup` knows say.
     pub fn overlay(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
-        let server = Server::ROWS.iter().map(|row| (true, row.name));
-        let tail = Tail::ROWS.iter().map(|row| (false, row.name));
-        for (of_server, name) in server.chain(tail) {
-            let variable = if of_server { server_variable(name) } else { tail_variable(name) };
-            let Some(text) = lookup(&variable) else { continue };
-            let set = if of_server { self.server.set(name, &text) } else { self.tail.set(name, &text) };
-            set.map_err(|message| ConfigError::of(&variable, message))?;
+        for row in Server::ROWS {
+            overlay(&lookup, server_variable(row.name), |text| self.server.set(row.name, text))?;
+        }
+        for row in Tail::ROWS {
+            overlay(&lookup, tail_variable(row.name), |text| self.tail.set(row.name, text))?;
+        }
+        for row in AuthOptions::ROWS {
+            overlay(&lookup, auth_variable(row.name), |text| self.auth.options.set(row.name, text))?;
         }
         self.check_conformance().map_err(|message| ConfigError::of("PLAINWIRE_CONFORMANCE", message))
     }
@@ -193,6 +200,9 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
         config.tail = Tail::read(&mut section, faults);
         section.finish(faults);
     }
+    if let Some(section) = root.take_table("auth", faults) {
+        config.auth = Auth::read(section, faults);
+    }
     let mut whole = true;
     for (name, item) in root.take_table("channel", faults).into_iter().flatten() {
         let channel = match Pattern::parse(name.get_ref()) {
@@ -215,6 +225,26 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
     config
 }
 
+/// A duration as options write it: `500ms`, `25s`, `10m`, `24h`, `7d`.
+///
+/// # Errors
+/// If it is written in another way.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    <kind::Span as kind::Kind>::from_text(text)
+}
+
+/// Sets one option, if its environment variable is there.
+fn overlay(
+    lookup: impl Fn(&str) -> Option<String>,
+    variable: String,
+    set: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<(), ConfigError> {
+    match lookup(&variable) {
+        Some(text) => set(&text).map_err(|message| ConfigError::of(&variable, message)),
+        None => Ok(()),
+    }
+}
+
 /// The environment variable of an option of `[server]`.
 fn server_variable(name: &str) -> String {
     format!("PLAINWIRE_{}", name.to_uppercase())
@@ -223,6 +253,11 @@ fn server_variable(name: &str) -> String {
 /// The environment variable of an option of `[tail]`.
 fn tail_variable(name: &str) -> String {
     format!("PLAINWIRE_TAIL_{}", name.to_uppercase())
+}
+
+/// The environment variable of an option of `[auth]`.
+fn auth_variable(name: &str) -> String {
+    format!("PLAINWIRE_AUTH_{}", name.to_uppercase())
 }
 
 /// A syntax error, with what its usual cause is.

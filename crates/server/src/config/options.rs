@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use plainwire_log::Durability;
 
 use super::Engine;
+use super::auth::Secret;
 use super::fault::Faults;
 use super::kind::*;
 use super::table::Table;
+use crate::auth::Algorithm;
 
 /// One row of the table, as the reference shows it.
 pub(super) struct Row {
@@ -146,6 +149,36 @@ options! {
         max_count: usize = Count "1024" in "1".."1000000";
         /// Most bytes kept for a channel.
         max_bytes: usize = Size "1MiB" in "1KiB".."1GiB";
+    }
+}
+
+options! {
+    /// `[auth]`: who a request is from.
+    pub struct AuthOptions {
+        /// The secret that signs tokens (HS256), at least 32 random bytes: `openssl rand -hex 32`. For one backend and for trials.
+        secret: Option<Secret> = SecretText "";
+        /// Where an issuer publishes its keys (a JWK Set, RFC 7517).
+        jwks: Option<Uri> = Url "";
+        /// The issuers (`iss`) that are taken. None: any that has a key.
+        issuer: Vec<String> = Names "";
+        /// What this server is called in `aud`: a token must name one of these. None: a token with an `aud` is refused.
+        audience: Vec<String> = Names "";
+        /// The algorithms that are taken. None: all that the keys can do.
+        algorithms: Vec<Algorithm> = AlgorithmNames "";
+        /// Whether a token must say when it expires (`exp`).
+        require_exp: bool = Switch "true";
+        /// How far the issuer's clock may be ahead (`nbf`). A token ends on the second that it says.
+        leeway: Duration = Span "5s" in "0s".."60s";
+        /// The cookie that may hold a token.
+        cookie: String = CookieName "plainwire";
+        /// Longest time that a JWK Set counts as fresh, whatever its `Cache-Control` says.
+        jwks_max_age: Duration = Span "10m" in "1s".."24h";
+        /// Least time between two fetches because of keys that are unknown (`kid`).
+        jwks_cooldown: Duration = Span "30s" in "1s".."1h";
+        /// How long a fetch of a JWK Set may take.
+        jwks_timeout: Duration = Span "5s" in "100ms".."60s";
+        /// Most tokens that are remembered as verified, at about a KiB each.
+        verified_tokens: usize = Count "10000" in "0".."1000000";
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::options::{ChannelOptions, Retain, Row, Server, Tail};
-use super::{DEV_TOML, server_variable, tail_variable};
+use super::options::{AuthOptions, ChannelOptions, Retain, Row, Server, Tail};
+use super::{DEV_TOML, auth_variable, server_variable, tail_variable};
 
 /// The reference of all options, in Markdown.
 pub fn reference() -> String {
@@ -16,6 +16,8 @@ pub fn reference() -> String {
         Tail::ROWS,
         Some(tail_variable),
     );
+    section(&mut text, "[auth]", ABOUT_AUTH, AuthOptions::ROWS, Some(auth_variable));
+    text.push_str(AUTH_KEY);
     text.push_str(CHANNEL);
     rows(&mut text, ChannelOptions::ROWS, None);
     text.push_str("\n`retain = { count = …, bytes = …, age = … }`: which messages are kept. The state is kept whatever becomes of them.\n\n");
@@ -39,14 +41,9 @@ fn rows(text: &mut String, table: &[Row], variable: Option<fn(&str) -> String>) 
     for row in table {
         let bounds = row.bounds.map_or(String::new(), |(least, most)| format!("{least} to {most}"));
         let variable = variable.map_or(String::new(), |variable| format!(" `{}` |", variable(row.name)));
-        let _ = writeln!(
-            text,
-            "| `{}` | {} | `{}` | {bounds} |{variable} {} |",
-            row.name,
-            row.kind,
-            row.default,
-            row.purpose.trim()
-        );
+        let default = if row.default.is_empty() { "none".into() } else { format!("`{}`", row.default) };
+        let (name, kind, purpose) = (row.name, row.kind, row.purpose.trim());
+        let _ = writeln!(text, "| `{name}` | {kind} | {default} | {bounds} |{variable} {purpose} |");
     }
 }
 
@@ -59,6 +56,24 @@ const INTRODUCTION: &str = "\
 variable wins over the file, a flag of the command line over both. Durations are written `500ms`, `25s`, `10m`, `24h`, `7d`; sizes
 `512B`, `64KiB`, `1MiB`, `2GiB`. A key that is not known is an error.
 ";
+
+const ABOUT_AUTH: &str = "\
+Who a request is from: which tokens (JSON Web Tokens) are taken, and which keys verify them. [Security](security.md) explains it.";
+
+const AUTH_KEY: &str = r#"
+### `[[auth.key]]`
+
+Further keys, each with one of the first four. Files are read again when they change; one that is broken or gone leaves its earlier keys in force.
+
+| key | what it is |
+| --- | --- |
+| `secret` | a secret: 32 bytes and up for HS256, 48 for HS384, 64 for HS512 |
+| `secret_file` | a file with a secret in it; a line break at its end does not count |
+| `public_key` | a public key or certificate in PEM, or a JWK or JWK Set in JSON: RSA (2048 to 4096 bits), EC (P-256, P-384), Ed25519 |
+| `file` | a file with one or more of these |
+| `kid` | the name by which tokens ask for the key, where it does not have one. A key without a name is tried for every token |
+| `alg` | the one algorithm that the key is used for |
+"#;
 
 const CHANNEL: &str = r#"
 ## `[channel."PATTERN"]`

@@ -312,3 +312,76 @@ fn a_handler_is_an_http_url_of_a_channel_with_a_state() {
     let error = Config::parse("[channel.a]\nhandler = 'http://x/'\n", "test.toml").unwrap_err().to_string();
     assert!(error.contains("needs a `state`"), "{error}");
 }
+
+const SECRET: &str = "a secret of more than thirty-two bytes";
+
+#[test]
+fn tokens_and_keys() {
+    assert!(!Config::dev().auth.is_configured());
+    let text = format!(
+        "[auth]\nsecret = '{SECRET}'\njwks = 'https://i.example/keys'\nissuer = 'a,b'\naudience = ['x', 'y']\n\
+         algorithms = ['HS256', 'ES256']\ncookie = '__Host-token'\n[[auth.key]]\nsecret = '{SECRET}'\nkid = 'k'\nalg = 'HS256'"
+    );
+    let auth = Config::parse(&text, "x").unwrap().auth;
+    assert!(auth.is_configured());
+    assert_eq!(auth.entries().len(), 2);
+    assert_eq!(
+        (auth.options.issuer, auth.options.audience),
+        (vec!["a,b".into()], vec!["x".into(), "y".into()])
+    );
+    assert_eq!(auth.options.algorithms.iter().map(|one| one.name()).collect::<Vec<_>>(), ["HS256", "ES256"]);
+    assert_eq!(auth.options.leeway, Duration::from_secs(5));
+
+    let mut config = Config::empty();
+    config.overlay(|name| (name == "PLAINWIRE_AUTH_SECRET").then(|| SECRET.to_owned())).unwrap();
+    assert!(config.auth.is_configured());
+    config.overlay(|name| (name == "PLAINWIRE_AUTH_ISSUER").then(|| "a, b".to_owned())).unwrap();
+    assert_eq!(config.auth.options.issuer, ["a", "b"]);
+    let error =
+        config.overlay(|name| (name == "PLAINWIRE_AUTH_SECRET").then(|| "sesame".to_owned())).unwrap_err();
+    assert!(error.to_string().contains("6 bytes") && !error.to_string().contains("sesame"), "{error}");
+}
+
+#[test]
+fn faults_of_tokens_and_keys() {
+    fault("[auth]\nsecret = 'short'", "2:10", "at least 32");
+    fault("[auth]\nsecret = 5", "2:10", "expected a secret, not an integer");
+    fault("[auth]\njwks = 'i.example/keys'", "2:8", "https:// or http://");
+    fault("[auth]\njwks = 'ftp://i.example/keys'", "2:8", "https:// or http://");
+    fault("[auth]\njwks = 'https://me:pass@i.example/keys'", "2:8", "without a password");
+    fault("[auth]\nalgorithms = ['none']", "2:14", "no algorithm \"none\"");
+    fault("[auth]\nalgorithms = 'HS256'", "2:14", "like [\"ES256\"]");
+    fault("[auth]\naudience = [1]", "2:12", "list of strings");
+    fault("[auth]\nleeway = '2m'", "2:10", "at most 60s");
+    fault("[auth]\ncookie = 'a b'", "2:10", "no name of a cookie");
+    fault("[auth]\nkeys = []", "2:1", "did you mean `key`?");
+    fault("[auth]\nkey = 'x'", "2:7", "[[auth.key]]");
+    fault("[[auth.key]]\nkid = 'a'", "1:1", "one of `secret`");
+    let two = format!("[[auth.key]]\nsecret = '{SECRET}'\nfile = '/dev/null'");
+    fault(&two, "3:8", "one of `secret`");
+    fault("[[auth.key]]\nfile = '/does/not/exist'", "2:8", "cannot be read");
+    fault("[[auth.key]]\nfile = '/dev/null'", "2:8", "is not a file");
+    fault("[[auth.key]]\npublic_key = 'x'", "2:14", "neither PEM");
+    fault(&format!("[[auth.key]]\nsecret = '{SECRET}'\nalg = 'HS512'"), "2:10", "needs 64 bytes");
+    fault(&format!("[[auth.key]]\nsecret = '{SECRET}'\nalg = 'HS1'"), "3:7", "no algorithm");
+    fault("[[auth.key]]\nsecret = '-----BEGIN PUBLIC KEY-----'", "2:10", "PEM file");
+}
+
+/// What is wrong is shown on terminals and kept in logs.
+#[test]
+fn secrets_are_not_shown() {
+    for text in [
+        "[auth]\nsecret = 'sesame'",
+        "[auth]\nsecret = \"sesame",
+        "[auth]\n\"secret\"='sesame'\nsecret = 'sesame'",
+        "auth = { cookie = 5, secret = 'sesame', jwks = 'x' }",
+        "[[auth.key]]\nkid = 'a'\nsecret = 'sesame'",
+        "[auth]\nkey = [{ kid = 5, secret = 'sesame' }]",
+    ] {
+        let error = Config::parse(text, "x").unwrap_err();
+        assert!(!error.to_string().contains("sesame"), "{error}");
+        assert!(!format!("{error:?}").contains("sesame"), "{error:?}");
+    }
+    let config = Config::parse(&format!("[auth]\nsecret = '{SECRET}'"), "x").unwrap();
+    assert!(!format!("{config:?}").contains("thirty-two"));
+}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use plainwire_protocol::{ChannelName, Cursor, Json, Point, Problem};
@@ -60,7 +60,25 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
     if let Some(cursor) = text("cursor") {
         headers.insert(CURSOR, cursor);
     }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, challenge(problem));
+    }
     response
+}
+
+/// What a 401 asks for (RFC 9110 §11.6.1). It says what is wrong with the token, if there was one (RFC 6750 §3).
+fn challenge(problem: &Problem) -> HeaderValue {
+    const REALM: &str = "Bearer realm=\"plainwire\"";
+    let of_token =
+        problem.reason == "token" || problem.reason.starts_with("token_") || problem.reason == "key_removed";
+    if !of_token || problem.verbatim.is_some() {
+        return HeaderValue::from_static(REALM);
+    }
+    // The characters that RFC 6750 §3 has for a description.
+    let legal = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+    let description: String = problem.detail.chars().filter(legal).collect();
+    let value = format!("{REALM}, error=\"invalid_token\", error_description=\"{description}\"");
+    HeaderValue::from_str(&value).expect("visible ASCII")
 }
 
 /// The answer to a write.
@@ -127,4 +145,22 @@ pub(super) fn insert_cursor(headers: &mut HeaderMap, cursor: &Cursor) {
 
 fn etag(cursor: &Cursor) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{cursor}\"")).expect("cursors are ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_401_says_what_it_asks_for() {
+        let said = |reason: &'static str, detail: &str| {
+            let response = problem(&Problem::new(401, reason, detail));
+            response.headers()[WWW_AUTHENTICATE].to_str().expect("ASCII").to_owned()
+        };
+        let invalid = "Bearer realm=\"plainwire\", error=\"invalid_token\", error_description=";
+        assert_eq!(said("token_expired", "it has expired"), format!("{invalid}\"it has expired\""));
+        assert_eq!(said("token", "a \"b\\\" \r\n: ü"), format!("{invalid}\"a b : \""));
+        assert_eq!(said("no_token", "who are you"), "Bearer realm=\"plainwire\"");
+        assert!(!problem(&Problem::new(403, "token", "x")).headers().contains_key(WWW_AUTHENTICATE));
+    }
 }

@@ -1,0 +1,130 @@
+//! Who a request is from: what a verified token says.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+
+use super::algorithm::Algorithm;
+use super::claims::Registered;
+use super::key::{Fingerprint, Key};
+
+/// The sender of a request, as a token that was verified says. Shared by all requests that bring the same token.
+pub(crate) struct Principal {
+    pub(super) registered: Registered,
+    pub(super) proof: Proof,
+    claims: Map<String, Value>,
+}
+
+/// What verified a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Proof {
+    pub(super) key: Fingerprint,
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<String>,
+}
+
+/// Why a principal that was authenticated may not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Its token expired.
+    Expired,
+    /// The key that verified its token was removed.
+    KeyRemoved,
+    /// Its token was revoked, or all of its subject.
+    Revoked,
+    /// The configuration does not take such tokens any more (issuer, audience, algorithm).
+    Refused,
+}
+
+impl Principal {
+    pub(super) fn new(registered: Registered, claims: Map<String, Value>, proof: Proof) -> Principal {
+        Principal { registered, proof, claims }
+    }
+
+    /// `sub`: who it is.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.registered.subject.as_deref()
+    }
+
+    /// `jti`: which token it is.
+    pub(crate) fn token_id(&self) -> Option<&str> {
+        self.registered.id.as_deref()
+    }
+
+    /// `iat`: when it was issued, in seconds since 1970.
+    pub(crate) fn issued_at(&self) -> Option<u64> {
+        self.registered.issued
+    }
+
+    /// `nbf`: when it begins to be valid, in seconds since 1970.
+    pub(crate) fn not_before(&self) -> Option<u64> {
+        self.registered.not_before
+    }
+
+    /// `exp`: the first second, counted from 1970, at which it is not valid any more.
+    pub(crate) fn expires_at(&self) -> Option<u64> {
+        self.registered.expires
+    }
+
+    /// How long it is valid yet. `None`: it does not expire.
+    pub(crate) fn valid_for(&self, now: SystemTime) -> Option<Duration> {
+        let expires = Duration::from_secs(self.expires_at()?);
+        Some(expires.saturating_sub(now.duration_since(UNIX_EPOCH).unwrap_or_default()))
+    }
+
+    /// All claims.
+    pub(crate) fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(claims: Value) -> Principal {
+        let Value::Object(claims) = claims else { panic!("an object") };
+        let registered = Registered::read(&claims).unwrap();
+        let proof = Proof { key: Fingerprint::default(), algorithm: Algorithm::HS256, kid: None };
+        Principal::new(registered, claims, proof)
+    }
+}
+
+/// Who, without what else the token says.
+impl fmt::Debug for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Principal")
+            .field("subject", &self.subject())
+            .field("token_id", &self.token_id())
+            .field("expires_at", &self.expires_at())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Proof {
+    /// Whether this key still verifies what it verified.
+    pub(super) fn holds(&self, key: &Key) -> bool {
+        *key.fingerprint() == self.key
+            && key.algorithms().contains(self.algorithm)
+            && key.answers_to(self.kid.as_deref())
+    }
+}
+
+impl Ended {
+    /// The word that programs go by.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Ended::Expired => "token_expired",
+            Ended::KeyRemoved => "key_removed",
+            Ended::Revoked => "token_revoked",
+            Ended::Refused => "token",
+        }
+    }
+
+    /// What happened, for people.
+    pub(crate) fn detail(self) -> &'static str {
+        match self {
+            Ended::Expired => "the token has expired",
+            Ended::KeyRemoved => "the key that verified the token was removed",
+            Ended::Revoked => "the token was revoked",
+            Ended::Refused => "tokens like this one are not taken any more",
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Tokens that are refused although nothing about them is wrong: revoked one by one, or all of a subject. Memory only, and no clock:
+//! whoever keeps revocations for longer feeds them in again.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::principal::Principal;
+
+/// Most revocations that are in force at a time. One takes about 150 bytes; a service that revokes more than this between two expiries
+/// replaces its key.
+pub(crate) const MAX_REVOCATIONS: usize = 100_000;
+
+/// What is revoked. Times are in seconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Revocation {
+    /// One token.
+    Token {
+        /// Its `jti`.
+        jti: Box<str>,
+        /// Its `exp`: when nobody needs to be told any more. Never, if it has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<u64>,
+    },
+    /// All tokens of a subject that were issued at or before a moment, and those that do not say when.
+    Subject {
+        /// Their `sub`.
+        sub: Box<str>,
+        /// The moment.
+        issued: u64,
+        /// The last `exp` of these tokens; never, if that is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<u64>,
+    },
+}
+
+/// Too many revocations are in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{MAX_REVOCATIONS} revocations are in force, and no more fit: replace the key that signed these tokens"
+)]
+pub(crate) struct TooMany;
+
+/// What was revoked and is still in force.
+#[derive(Debug)]
+pub(crate) struct Revocations {
+    tokens: HashMap<Box<str>, Option<u64>>,
+    subjects: HashMap<Box<str>, OfSubject>,
+    most: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OfSubject {
+    issued: u64,
+    until: Option<u64>,
+}
+
+impl Default for Revocations {
+    fn default() -> Revocations {
+        Revocations { tokens: HashMap::new(), subjects: HashMap::new(), most: MAX_REVOCATIONS }
+    }
+}
+
+impl Revocations {
+    /// Adds one. `now` is in seconds since 1970; those that nobody needs any more make room.
+    pub(crate) fn revoke(&mut self, revocation: Revocation, now: u64) -> Result<(), TooMany> {
+        let known = match &revocation {
+            Revocation::Token { jti, .. } => self.tokens.contains_key(jti),
+            Revocation::Subject { sub, .. } => self.subjects.contains_key(sub),
+        };
+        if !known && self.len() >= self.most {
+            self.forget_expired(now);
+            if self.len() >= self.most {
+                return Err(TooMany);
+            }
+        }
+        match revocation {
+            Revocation::Token { jti, until } => {
+                let held = self.tokens.entry(jti).or_insert(until);
+                *held = later(*held, until);
+            }
+            Revocation::Subject { sub, issued, until } => {
+                let held = self.subjects.entry(sub).or_insert(OfSubject { issued, until });
+                *held = OfSubject { issued: held.issued.max(issued), until: later(held.until, until) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a principal's token is revoked. What is past its time counts too, until it is forgotten: the token has expired.
+    pub(crate) fn revoked(&self, principal: &Principal) -> bool {
+        let token = principal.token_id().is_some_and(|jti| self.tokens.contains_key(jti));
+        let of_subject = || {
+            let revoked = self.subjects.get(principal.subject()?)?;
+            Some(principal.issued_at().is_none_or(|issued| issued <= revoked.issued))
+        };
+        token || of_subject().unwrap_or(false)
+    }
+
+    /// How many are held.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len() + self.subjects.len()
+    }
+
+    /// Those that are held, to be kept elsewhere.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Revocation> {
+        let tokens = self.tokens.iter().map(|(jti, &until)| Revocation::Token { jti: jti.clone(), until });
+        let subjects = self.subjects.iter().map(|(sub, &OfSubject { issued, until })| Revocation::Subject {
+            sub: sub.clone(),
+            issued,
+            until,
+        });
+        tokens.chain(subjects)
+    }
+
+    fn forget_expired(&mut self, now: u64) {
+        let needed = |until: Option<u64>| until.is_none_or(|until| until > now);
+        self.tokens.retain(|_, until| needed(*until));
+        self.subjects.retain(|_, of| needed(of.until));
+    }
+}
+
+/// The later of two ends, of which `None` is never.
+fn later(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.zip(other).map(|(one, other)| one.max(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn token(jti: &str, until: Option<u64>) -> Revocation {
+        Revocation::Token { jti: jti.into(), until }
+    }
+
+    fn principal(claims: serde_json::Value) -> Principal {
+        Principal::for_tests(claims)
+    }
+
+    #[test]
+    fn one_token() {
+        let mut revoked = Revocations::default();
+        revoked.revoke(token("a", Some(9)), 0).unwrap();
+        assert!(revoked.revoked(&principal(json!({"jti": "a", "sub": "x"}))));
+        assert!(!revoked.revoked(&principal(json!({"jti": "b", "sub": "x"}))));
+        assert!(!revoked.revoked(&principal(json!({"sub": "a"}))));
+    }
+
+    #[test]
+    fn all_of_a_subject_up_to_a_moment() {
+        let mut revoked = Revocations::default();
+        let subject = |issued| Revocation::Subject { sub: "alice".into(), issued, until: None };
+        revoked.revoke(subject(100), 0).unwrap();
+        revoked.revoke(subject(50), 0).unwrap();
+        let of = |claims| revoked.revoked(&principal(claims));
+        assert!(of(json!({"sub": "alice", "iat": 100})));
+        assert!(!of(json!({"sub": "alice", "iat": 101})));
+        assert!(of(json!({"sub": "alice"})), "a token that does not say when it was issued");
+        assert!(!of(json!({"sub": "bob", "iat": 1})));
+        assert!(!of(json!({"jti": "alice"})));
+        assert_eq!(revoked.len(), 1);
+    }
+
+    #[test]
+    fn the_bound_holds_and_the_expired_make_room() {
+        let mut revoked = Revocations { most: 3, ..Revocations::default() };
+        revoked.revoke(token("a", Some(10)), 0).unwrap();
+        revoked.revoke(token("b", Some(20)), 0).unwrap();
+        revoked.revoke(token("c", None), 0).unwrap();
+        assert_eq!(revoked.revoke(token("d", None), 9), Err(TooMany));
+        revoked.revoke(token("b", Some(15)), 9).unwrap();
+        revoked.revoke(token("d", Some(30)), 10).unwrap();
+        assert!(!revoked.revoked(&principal(json!({"jti": "a"}))));
+        assert!(revoked.revoked(&principal(json!({"jti": "b"}))), "its later end counts");
+        assert!(revoked.revoked(&principal(json!({"jti": "c"}))), "never forgotten");
+        assert_eq!(revoked.revoke(token("e", None), 15), Err(TooMany));
+    }
+
+    #[test]
+    fn what_is_held_can_be_fed_in_again() {
+        let mut revoked = Revocations::default();
+        revoked.revoke(token("a", None), 0).unwrap();
+        let subject = Revocation::Subject { sub: "s".into(), issued: 5, until: Some(9) };
+        revoked.revoke(subject, 0).unwrap();
+        let text = serde_json::to_string(&revoked.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(text, r#"[{"jti":"a"},{"sub":"s","issued":5,"until":9}]"#);
+        let again: Vec<Revocation> = serde_json::from_str(&text).unwrap();
+        assert_eq!(again, revoked.iter().collect::<Vec<_>>());
+    }
+}
