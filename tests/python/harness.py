@@ -28,8 +28,9 @@ signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
 class Server:
     """A server that ends with the test."""
 
-    def __init__(self, test):
+    def __init__(self, test, environment=()):
         self.port = 0
+        self._environment = os.environ | dict(environment)
         self._data = tempfile.mkdtemp(prefix="plainwire-test-")
         self._child = None
         atexit.register(self.kill)
@@ -50,7 +51,7 @@ class Server:
         guard = [SETPRIV, "--pdeathsig", "KILL", "--"] if SETPRIV else []
         arguments = [BINARY, "dev", "--listen", f"127.0.0.1:{self.port}", "--data", self._data]
         with tempfile.TemporaryFile() as errors:
-            self._child = subprocess.Popen(guard + arguments, stdout=subprocess.PIPE, stderr=errors, text=True)
+            self._child = subprocess.Popen(guard + arguments, stdout=subprocess.PIPE, stderr=errors, text=True, env=self._environment)
             said = queue.Queue()
             threading.Thread(target=_listen, args=(self._child.stdout, said), daemon=True).start()
             try:

@@ -192,10 +192,11 @@ impl Feed {
             Start::Oldest => (oldest, None),
             Start::Last(count) => (Position::new(head.epoch, head.offset.minus(count).max(trimmed)), None),
             Start::Now => (head, None),
-            Start::After(at) if at.epoch != head.epoch => (oldest, Some(ResetReason::Epoch)),
-            Start::After(at) if at.offset > head.offset => (head, Some(ResetReason::Future)),
-            Start::After(at) if at.offset < trimmed => (oldest, Some(ResetReason::Trimmed)),
-            Start::After(at) => (at, None),
+            Start::After(at) => match view.tail.reset_for(at) {
+                None => (at, None),
+                Some(ResetReason::Future) => (head, Some(ResetReason::Future)),
+                Some(reason) => (oldest, Some(reason)),
+            },
         };
         let snapshot = view.state.filter(|_| reset.is_some() || start == Start::Now);
         // Plain messages may follow the one that set the state, and some of those may be trimmed.

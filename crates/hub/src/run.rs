@@ -70,6 +70,11 @@ impl Run {
         &self.bytes
     }
 
+    /// How many messages it has.
+    pub fn count(&self) -> usize {
+        self.ends.len()
+    }
+
     /// The position that it follows.
     pub fn after(&self) -> Position {
         self.after

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use plainwire_protocol::{Message, Offset, Position};
+use plainwire_protocol::{Message, Offset, Position, ResetReason};
 
 use crate::entry::Entry;
 
@@ -59,6 +59,24 @@ impl Tail {
     /// The oldest message that the log still keeps has the offset after this one.
     pub fn trimmed(&self) -> Offset {
         self.trimmed
+    }
+
+    /// Bytes of the messages that are kept, as [`Entry::bytes`] counts them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Why a reader that stands at `position` cannot go on from there, if it cannot.
+    pub fn reset_for(&self, position: Position) -> Option<ResetReason> {
+        if position.epoch != self.position.epoch {
+            Some(ResetReason::Epoch)
+        } else if position.offset > self.position.offset {
+            Some(ResetReason::Future)
+        } else if position.offset < self.trimmed {
+            Some(ResetReason::Trimmed)
+        } else {
+            None
+        }
     }
 
     /// Takes the next message; `trimmed` as the log says after it. A message that is known already is ignored.

@@ -7,6 +7,8 @@ use futures_util::future::BoxFuture;
 use plainwire_protocol::{ChannelName, EventName, Json, Message, Millis, Offset, Position};
 use thiserror::Error;
 
+use crate::stats::LogStats;
+
 /// A store of channels, each an ordered log of messages, perhaps with a state, and with the outcomes of keyed requests.
 ///
 /// Every engine passes the same suite ([`crate::suite`]); what they promise differs only in durability and reach.
@@ -44,6 +46,11 @@ pub trait Log: Send + Sync + 'static {
 
     /// Whether appends can succeed now; if not, why. Asks the store itself.
     fn health(&self) -> BoxFuture<'static, Result<(), LogError>>;
+
+    /// What it did so far, and what waits. Asked at any time, also while the store does not answer.
+    fn stats(&self) -> LogStats {
+        LogStats::default()
+    }
 
     /// Finishes the appends under way, refuses further ones, and marks the store as closed in order.
     fn close(&self) -> BoxFuture<'static, Result<(), LogError>>;

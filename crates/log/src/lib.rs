@@ -10,8 +10,10 @@ mod clock;
 pub mod disk;
 pub mod memory;
 mod retention;
+pub mod stats;
 #[doc(hidden)]
 pub mod suite;
 
 pub use api::*;
 pub use clock::{Clock, system_clock};
+pub use stats::LogStats;

@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 
 use crate::retention::{Kept, Weight, end_of, message_bytes};
 use crate::{
-    Append, AppendError, Appended, Clock, Commit, Head, Log, LogError, NewKey, Outcome, Page, Policy, Sink,
-    system_clock,
+    Append, AppendError, Appended, Clock, Commit, Head, Log, LogError, LogStats, NewKey, Outcome, Page,
+    Policy, Sink, system_clock,
 };
 
 /// Most keys and most channels whose time is over that one call clears away. Several times what one call adds.
@@ -219,6 +219,16 @@ impl Log for MemoryLog {
     fn health(&self) -> BoxFuture<'static, Result<(), LogError>> {
         let closed = self.inner.lock().closed.then(closed);
         ready(closed.map_or(Ok(()), Err)).boxed()
+    }
+
+    fn stats(&self) -> LogStats {
+        let inner = self.inner.lock();
+        let untold = inner.teller.as_ref().map_or(0, |teller| teller.untold.load(Ordering::Relaxed));
+        LogStats {
+            waiting_appends: untold as u64,
+            max_waiting_appends: MAX_UNTOLD as u64,
+            ..LogStats::default()
+        }
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {

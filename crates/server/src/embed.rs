@@ -18,6 +18,7 @@ use crate::channels::{BATCH, Found, Subscription, store_problem};
 use crate::config::{Config, Engine};
 use crate::http::Service;
 use crate::listen;
+use crate::metrics::Transport;
 use crate::node::{Mode, Node};
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_since, submit};
 
@@ -255,7 +256,8 @@ impl Plainwire {
             }
         };
         let channel = self.node.channels().open(&name).await?;
-        let subscription = Subscription::of(self.node.channels(), vec![(channel, start)], None);
+        let subscription =
+            Subscription::of(self.node.channels(), vec![(channel, start)], None, Transport::Embedded);
         Ok(Watch { subscription, items: Vec::new().into_iter() })
     }
 

@@ -3,6 +3,7 @@
 //! The `plainwire` binary is this library with a command line. Inside a program of your own, [`Plainwire`] starts a
 //! server whose [`Service`] mounts in an axum router, publishes, runs commands, and watches channels as streams.
 
+mod access_log;
 #[allow(dead_code, unused_imports, reason = "nothing asks for it yet")]
 pub mod auth;
 mod channels;
@@ -11,10 +12,13 @@ mod clock;
 pub mod config;
 mod embed;
 mod handler;
+mod health;
 mod http;
 mod listen;
+mod metrics;
 mod node;
 mod operation;
+mod reasons;
 mod stream;
 mod worker;
 mod ws;

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 
 use crate::channels::Relay;
 use crate::http::{Body, Live, Service, Takeable};
+use crate::metrics::{Carrier, Counts};
 use crate::node::Node;
 use crate::worker::{Counted, Inbox, Taken, Workers};
 
@@ -55,6 +56,7 @@ pub(crate) async fn serve(node: &Arc<Node>, listener: TcpListener) -> io::Result
         match accepted {
             Ok(stream) => workers.accepted(stream),
             Err(error) => {
+                node.metrics().accept_errors.add(1);
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -79,7 +81,8 @@ pub(crate) async fn connection(
         sniffed = timeout(header_timeout, sniff(early, &mut stream)) => sniffed.map_err(|_| "nothing was asked in time")??,
         () = stopping.cancelled() => return Ok(()),
     };
-    let io = TokioIo::new(Prefixed { prefix, stream });
+    let carrier = if is_http2 { Carrier::Http2 } else { Carrier::Requests };
+    let io = TokioIo::new(Prefixed { prefix, stream, carrier, counts: inbox.counts().clone() });
     if !is_http2 {
         return Box::pin(http1(&node, service, &inbox, io, counted)).await;
     }
@@ -145,7 +148,7 @@ async fn http1(
     let (Some(parts), Some((head, live))) = (connection.into_parts(), slot.lock().take()) else {
         return Ok(());
     };
-    let Prefixed { prefix, stream } = parts.io.into_inner();
+    let Prefixed { prefix, stream, .. } = parts.io.into_inner();
     let early = if prefix.is_empty() { parts.read_buf } else { [parts.read_buf, prefix].concat().into() };
     let taken = Taken { stream: stream.into_std()?, early, head, live, counted };
     inbox.put(crate::worker::Note::Taken(Box::new(taken)));
@@ -204,6 +207,17 @@ async fn sniff(early: Bytes, stream: &mut TcpStream) -> io::Result<(Bytes, bool)
 struct Prefixed {
     prefix: Bytes,
     stream: TcpStream,
+    carrier: Carrier,
+    counts: Arc<Counts>,
+}
+
+impl Prefixed {
+    fn written(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = poll {
+            self.counts.bytes_out.of(self.carrier).add(count as u64);
+        }
+        poll
+    }
 }
 
 impl AsyncRead for Prefixed {
@@ -213,7 +227,10 @@ impl AsyncRead for Prefixed {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.prefix.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+            let before = buffer.filled().len();
+            let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
+            self.counts.bytes_in.of(self.carrier).add((buffer.filled().len() - before) as u64);
+            return poll;
         }
         let count = self.prefix.len().min(buffer.remaining());
         buffer.put_slice(&self.prefix[..count]);
@@ -227,7 +244,8 @@ impl AsyncRead for Prefixed {
 
 impl AsyncWrite for Prefixed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.written(poll)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -243,7 +261,8 @@ impl AsyncWrite for Prefixed {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.written(poll)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -2,19 +2,30 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use plainwire_log::Log;
+use plainwire_protocol::Problem;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::access_log::AccessLog;
 use crate::channels::Channels;
 use crate::config::Config;
+use crate::health::{Health, Load, Overload};
+use crate::metrics::Metrics;
+
+/// When to ask again whether the server is ready.
+const OVERLOADED_RETRY: Duration = Duration::from_secs(5);
 
 /// What every request needs.
 pub(crate) struct Node {
     channels: Arc<Channels>,
     mode: Mode,
+    access_log: Option<Arc<AccessLog>>,
+    health: Health,
+    overload: Overload,
     tasks: TaskTracker,
     stopping: CancellationToken,
     stopped: CancellationToken,
@@ -31,10 +42,15 @@ pub(crate) enum Mode {
 
 impl Node {
     pub(crate) fn new(config: Arc<Config>, log: Arc<dyn Log>, mode: Mode) -> Node {
+        let format = config.server.access_log;
         let channels = Channels::new(config, log);
+        let access_log = AccessLog::start(format, channels.metrics().log_lines_dropped.clone());
         Node {
             channels,
             mode,
+            access_log,
+            health: Health::default(),
+            overload: Overload::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -47,6 +63,38 @@ impl Node {
 
     pub(crate) fn config(&self) -> &Config {
         self.channels.config()
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        self.channels.metrics()
+    }
+
+    /// Where requests are told of, if they are.
+    pub(crate) fn access_log(&self) -> Option<&Arc<AccessLog>> {
+        self.access_log.as_ref()
+    }
+
+    /// Whether the store takes writes, as it says itself.
+    pub(crate) async fn health(&self) -> Result<(), Problem> {
+        let patience = self.config().server.health_timeout;
+        self.health.ask(self.channels.log(), patience).await
+    }
+
+    /// Whether new clients should be sent here.
+    pub(crate) fn ready(&self) -> Result<(), Problem> {
+        if self.channels.is_draining() {
+            return Err(crate::operation::shutting_down());
+        }
+        let now = Instant::now();
+        let load = Load {
+            queue: Load::of_queue(&self.channels.log().stats()),
+            lag: self.metrics().lag(now).as_millis() as u64,
+            connections: 0,
+        };
+        match self.overload.judge(load, now) {
+            None => Ok(()),
+            Some(what) => Err(Problem::new(503, "overloaded", what).retry_after(OVERLOADED_RETRY)),
+        }
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -89,6 +137,9 @@ impl Node {
         self.stopped.cancel();
         if let Err(error) = self.channels.log().close().await {
             tracing::error!(%error, "the log did not close in order");
+        }
+        if let Some(log) = self.access_log.clone() {
+            let _ = tokio::task::spawn_blocking(move || log.flush()).await;
         }
     }
 }

@@ -105,8 +105,15 @@ impl Committer {
         let synced = group.durability() == Durability::Fsync || !probes.is_empty();
         let number = self.reached.written + 1;
         let mode = if synced { PersistMode::SyncData } else { PersistMode::Buffer };
+        let began = Instant::now();
         match group.commit(number, mode, |_| {}) {
             Ok(done) => {
+                if synced {
+                    shared.counts.syncs.observe_alone(began.elapsed().as_micros() as u64);
+                }
+                if !appends.is_empty() {
+                    shared.counts.commits.observe_alone(appends.len() as u64);
+                }
                 for name in &done.touched {
                     self.channels.get_mut(name).expect("touched channels are at hand").settle();
                 }
@@ -120,6 +127,7 @@ impl Committer {
             }
             Err(error) => {
                 let error = LogError::from(error);
+                shared.counts.errors.add_alone(1);
                 fail(appends, probes, &error);
                 self.broken = Some((error, Instant::now()));
             }
@@ -159,6 +167,7 @@ impl Committer {
             }
             Err(error) => {
                 tracing::error!(%error, "cannot remove what is over");
+                shared.counts.errors.add_alone(1);
                 self.channels.clear();
                 if let StoreError::Failed(..) = error {
                     self.broken = Some((error.into(), Instant::now()));
@@ -192,6 +201,7 @@ impl Committer {
             }
             Err(error) => {
                 let error = LogError::from(error);
+                self.shared.counts.errors.add_alone(1);
                 let pause = REOPEN_PAUSE.max(began.elapsed() * REOPEN_SHARE);
                 self.broken = Some((error.clone(), Instant::now() + pause));
                 Err(error)

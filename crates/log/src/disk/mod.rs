@@ -45,11 +45,13 @@ use plainwire_protocol::{ChannelName, Offset};
 pub use open::OpenError;
 #[doc(hidden)]
 pub use queue::MAX_WAITING_APPENDS;
-use queue::{Queue, closed};
+use queue::{MAX_WAITING_BYTES, Queue, closed};
 use store::{Store, StoreError};
 
+use crate::stats::{COMMIT_SIZES, Count, Histogram, SYNC_MICROS};
 use crate::{
-    Append, AppendError, Appended, Clock, Head, Log, LogError, Outcome, Page, Policy, Sink, system_clock,
+    Append, AppendError, Appended, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
+    system_clock,
 };
 
 /// How long an answer about health is given again without asking the store: a probe costs a sync.
@@ -105,6 +107,24 @@ struct Shared {
     /// None while a failed store cannot be opened again, and after the end.
     store: RwLock<Option<Store>>,
     sink: RwLock<Option<Arc<dyn Sink>>>,
+    counts: Counts,
+}
+
+/// What the commit thread counts.
+struct Counts {
+    commits: Histogram,
+    syncs: Histogram,
+    errors: Count,
+}
+
+impl Default for Counts {
+    fn default() -> Counts {
+        Counts {
+            commits: Histogram::new(COMMIT_SIZES),
+            syncs: Histogram::new(SYNC_MICROS),
+            errors: Count::default(),
+        }
+    }
 }
 
 impl DiskLog {
@@ -117,6 +137,7 @@ impl DiskLog {
             queue: Queue::default(),
             store: RwLock::default(),
             sink: RwLock::default(),
+            counts: Counts::default(),
         });
         let thread = commit::start(Arc::clone(&shared), opened)
             .map_err(|error| OpenError::Store { dir: dir.to_owned(), what: error.to_string() })?;
@@ -204,6 +225,20 @@ impl Log for DiskLog {
             result
         }
         .boxed()
+    }
+
+    fn stats(&self) -> LogStats {
+        let (appends, bytes) = self.shared.queue.waiting();
+        let counts = &self.shared.counts;
+        LogStats {
+            waiting_appends: appends as u64,
+            max_waiting_appends: MAX_WAITING_APPENDS as u64,
+            waiting_bytes: bytes as u64,
+            max_waiting_bytes: MAX_WAITING_BYTES as u64,
+            commits: counts.commits.get(),
+            syncs: counts.syncs.get(),
+            errors: counts.errors.get(),
+        }
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {

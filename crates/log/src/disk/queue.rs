@@ -109,6 +109,12 @@ impl Queue {
         receiver
     }
 
+    /// How many appends wait, and their bytes.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        (inner.appends.len(), inner.bytes)
+    }
+
     /// Whether it takes appends.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.inner.lock().stage, Stage::Open)

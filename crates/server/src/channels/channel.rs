@@ -9,8 +9,9 @@ use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use plainwire_hub::machine::{Change, Next, State};
 use plainwire_hub::{Budget, Feed, Item, Link, Step, Tail, TailLimits, View, Writer};
+use plainwire_log::stats::Count;
 use plainwire_log::{Append, AppendError, Appended, Commit, Head, Log, LogError, NewKey, NewMessage, Page};
-use plainwire_protocol::{ChannelName, Json, Millis, Offset, Position, Problem};
+use plainwire_protocol::{ChannelName, Json, Millis, Offset, Position, Problem, ResetReason};
 use slab::Slab;
 use tokio::sync::OnceCell;
 
@@ -25,6 +26,8 @@ pub(crate) struct Channel {
     name: ChannelName,
     config: Arc<config::Channel>,
     limits: TailLimits,
+    /// Bytes of the tails of all channels.
+    tail_bytes: Arc<Count>,
     loaded: OnceCell<()>,
     /// Whether it stands in the queue of channels to be dropped.
     pub(super) idle: AtomicBool,
@@ -96,11 +99,17 @@ pub(crate) enum Attempt {
 }
 
 impl Channel {
-    pub(super) fn new(name: ChannelName, config: Arc<config::Channel>, limits: TailLimits) -> Channel {
+    pub(super) fn new(
+        name: ChannelName,
+        config: Arc<config::Channel>,
+        limits: TailLimits,
+        tail_bytes: Arc<Count>,
+    ) -> Channel {
         Channel {
             name,
             config,
             limits,
+            tail_bytes,
             loaded: OnceCell::new(),
             idle: AtomicBool::new(false),
             deciding: Arc::default(),
@@ -177,7 +186,7 @@ impl Channel {
         if inner.listeners.is_empty()
             && let Some(tail) = &mut inner.tail
         {
-            tail.forget();
+            self.counted(tail, Tail::forget);
         }
     }
 
@@ -186,8 +195,20 @@ impl Channel {
         let mut inner = self.inner.lock();
         let tail = inner.tail_mut();
         if tail.position().epoch == page.position.epoch {
-            tail.trim(page.trimmed.min(tail.position().offset));
+            self.counted(tail, |tail| tail.trim(page.trimmed.min(tail.position().offset)));
         }
+    }
+
+    /// Changes the tail, and counts its bytes.
+    fn counted(&self, tail: &mut Tail, change: impl FnOnce(&mut Tail)) {
+        let before = tail.bytes();
+        change(tail);
+        self.tail_bytes.add((tail.bytes() as u64).wrapping_sub(before as u64));
+    }
+
+    /// Why a reader that stands at `position` cannot go on from there, if it cannot.
+    pub(crate) fn reset_for(&self, position: Position) -> Option<ResetReason> {
+        self.inner.lock().tail().reset_for(position)
     }
 
     /// The fan-out: takes a commit and rings for everyone who listens.
@@ -197,12 +218,12 @@ impl Channel {
         let quiet = inner.listeners.is_empty();
         let limits = self.limits;
         let tail = inner.tail.get_or_insert_with(|| Tail::new(newest.position, commit.trimmed, limits));
-        for message in &commit.messages {
-            tail.push(message.clone(), commit.trimmed);
-        }
-        if quiet {
-            tail.forget();
-        }
+        self.counted(tail, |tail| {
+            commit.messages.iter().for_each(|message| tail.push(message.clone(), commit.trimmed));
+            if quiet {
+                tail.forget();
+            }
+        });
         // The head, when it was read, may have been ahead of what we were told.
         let known = inner.state.as_ref().map(|state| state.position);
         let newer = known.is_none_or(|known| {

@@ -21,6 +21,7 @@ pub(crate) use signal::{Relay, Signal};
 pub(crate) use subscription::{BATCH, Found, Subscription};
 
 use crate::config::Config;
+use crate::metrics::Metrics;
 
 /// Channels that nobody uses stay open up to this number, so that a channel that is only written to, or polled,
 /// need not be read from the log each time. They keep no messages, only where they stand and their state.
@@ -35,6 +36,7 @@ pub(crate) struct Channels {
     /// Every reader, to be told when the server drains.
     readers: Mutex<Slab<Arc<Signal>>>,
     draining: AtomicBool,
+    metrics: Arc<Metrics>,
 }
 
 impl Channels {
@@ -47,6 +49,7 @@ impl Channels {
             idle: Mutex::default(),
             readers: Mutex::default(),
             draining: AtomicBool::new(false),
+            metrics: Arc::new(Metrics::new()),
         });
         log.subscribe(Arc::new(Fanout(Arc::downgrade(&channels))));
         channels
@@ -58,6 +61,15 @@ impl Channels {
 
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// How many channels are in memory.
+    pub(crate) fn count(&self) -> usize {
+        self.open.read().len()
     }
 
     /// Opens a channel: 404 if the configuration has none of this name, 503 if the store cannot be read.
@@ -97,7 +109,8 @@ impl Channels {
         let config = self.config.channel_for(name).ok_or_else(|| no_such_channel(name))?;
         let limits =
             TailLimits { max_count: self.config.tail.max_count, max_bytes: self.config.tail.max_bytes };
-        let channel = || Arc::new(Channel::new(name.clone(), config.clone(), limits));
+        let bytes = || self.metrics.tail_bytes.clone();
+        let channel = || Arc::new(Channel::new(name.clone(), config.clone(), limits, bytes()));
         Ok(self.open.write().entry(name.clone()).or_insert_with(channel).clone())
     }
 

@@ -8,6 +8,7 @@ use futures_util::task::AtomicWaker;
 use plainwire_protocol::ChannelName;
 
 use super::OpenChannel;
+use crate::metrics::Counts;
 
 /// One reader's bell. Ringing twice before it is heard is ringing once: readers look at the channels themselves.
 #[derive(Debug, Default)]
@@ -38,4 +39,6 @@ pub(crate) trait Relay: Send + Sync {
     fn follow(&self, channel: OpenChannel, reader: u64, signal: Arc<Signal>);
     /// No longer.
     fn unfollow(&self, channel: &ChannelName, reader: u64);
+    /// What that thread counts.
+    fn counts(&self) -> &Arc<Counts>;
 }

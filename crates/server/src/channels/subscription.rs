@@ -12,6 +12,7 @@ use plainwire_protocol::{ChannelName, Position};
 
 use super::signal::{Relay, Signal};
 use super::{Channels, OpenChannel};
+use crate::metrics::{Counts, Transport};
 
 /// Tells the readers behind relays apart.
 static NEXT_READER: AtomicU64 = AtomicU64::new(0);
@@ -23,6 +24,7 @@ pub(crate) const BATCH: Budget = Budget { items: 256, bytes: 256 << 10 };
 pub(crate) struct Subscription {
     channels: Arc<Channels>,
     relay: Option<Arc<dyn Relay>>,
+    transport: Transport,
     signal: Arc<Signal>,
     reader: usize,
     feeds: Feeds<Seat>,
@@ -67,12 +69,13 @@ impl Subscription {
         channels: &Arc<Channels>,
         watched: Vec<(OpenChannel, Start)>,
         relay: Option<Arc<dyn Relay>>,
+        transport: Transport,
     ) -> Subscription {
         let signal = Arc::new(Signal::default());
         let reader = channels.add_reader(signal.clone());
         let feeds = Feeds::default();
         let mut subscription =
-            Subscription { channels: channels.clone(), relay, signal, reader, feeds, page: None };
+            Subscription { channels: channels.clone(), relay, transport, signal, reader, feeds, page: None };
         for (channel, start) in watched {
             subscription.watch(channel, start);
         }
@@ -90,6 +93,12 @@ impl Subscription {
                 Listener::Relayed(reader)
             }
         };
+        let reset = match start {
+            Start::After(position) => channel.reset_for(position),
+            _ => None,
+        };
+        self.counts().resume(self.transport, start, reset);
+        self.counts().subscriptions.of(self.transport).add(1);
         self.feeds.watch(channel.name().clone(), start, Seat { channel, listener });
     }
 
@@ -97,6 +106,7 @@ impl Subscription {
     pub(crate) fn unwatch(&mut self, channel: &ChannelName) -> bool {
         let Some(seat) = self.feeds.unwatch(channel) else { return false };
         seat.leave(self.relay.as_ref());
+        self.counts().subscriptions.of(self.transport).subtract(1);
         if !self.feeds.is_reading() {
             self.page = None;
         }
@@ -116,6 +126,16 @@ impl Subscription {
     /// Where the reader stands in each channel, in the order of the watches: `None` where nothing was given yet.
     pub(crate) fn positions(&self) -> impl Iterator<Item = Option<Position>> {
         self.feeds.positions()
+    }
+
+    /// Where it is counted what it gives.
+    pub(crate) fn counts(&self) -> &Counts {
+        self.relay.as_ref().map_or(&self.channels.metrics().common, |relay| relay.counts())
+    }
+
+    /// Counts what was given to the reader.
+    pub(crate) fn given(&self, items: &[Item]) {
+        self.counts().given(self.transport, items.iter());
     }
 
     /// Gives the next items to `out`, which must be empty; pending when there are none for now.
@@ -169,6 +189,9 @@ impl Subscription {
         let Some(seat) = self.feeds.reading() else { return Ok(()) };
         seat.channel.learn_trimmed(page);
         let told = seat.channel.position();
+        if let Some(first) = page.messages.first() {
+            self.counts().lag.observe(told.offset.since(first.position.offset) + 1);
+        }
         let taken = self.feeds.page(&page.messages, page.position, page.trimmed, told, out);
         taken.map_err(|gap| LogError(gap.to_string().into()))
     }
@@ -179,6 +202,7 @@ impl Drop for Subscription {
         for seat in self.feeds.beside() {
             seat.leave(self.relay.as_ref());
         }
+        self.counts().subscriptions.of(self.transport).subtract(self.feeds.len() as u64);
         self.channels.remove_reader(self.reader);
     }
 }

@@ -8,8 +8,8 @@ use http::Uri;
 use plainwire_log::Durability;
 use toml::de::DeValue;
 
-use super::Engine;
 use super::auth::Secret;
+use super::{AccessLogFormat, Engine};
 use crate::auth::Algorithm;
 
 /// A kind of option value. Environment variables give text, files also TOML's own integers, booleans and arrays.
@@ -66,6 +66,8 @@ pub(super) struct SecretText;
 pub(super) struct EngineName;
 /// `fsync`, `write` or `memory`.
 pub(super) struct Durable;
+/// `off`, `text` or `json`.
+pub(super) struct AccessLogName;
 
 impl Kind for Address {
     type Value = SocketAddr;
@@ -324,6 +326,20 @@ impl Kind for Durable {
             "write" => Ok(Durability::Write),
             "memory" => Ok(Durability::Memory),
             _ => Err(format!("there is no durability \"{text}\", only \"fsync\", \"write\" and \"memory\"")),
+        }
+    }
+}
+
+impl Kind for AccessLogName {
+    type Value = AccessLogFormat;
+    const NAME: &'static str = "`off`, `text` or `json`";
+
+    fn from_text(text: &str) -> Result<AccessLogFormat, String> {
+        match text {
+            "off" => Ok(AccessLogFormat::Off),
+            "text" => Ok(AccessLogFormat::Text),
+            "json" => Ok(AccessLogFormat::Json),
+            _ => Err(format!("an access log is \"off\", \"text\" or \"json\", not \"{text}\"")),
         }
     }
 }

@@ -59,6 +59,17 @@ pub enum Engine {
     Memory,
 }
 
+/// How the access log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// Not at all.
+    Off,
+    /// For people.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
 /// The channels of a configuration, the most specific pattern first.
 #[derive(Clone, Debug, Default)]
 struct Channels(Vec<Arc<Channel>>);

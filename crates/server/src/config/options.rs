@@ -8,11 +8,11 @@ use std::time::Duration;
 use http::Uri;
 use plainwire_log::Durability;
 
-use super::Engine;
 use super::auth::Secret;
 use super::fault::Faults;
 use super::kind::*;
 use super::table::Table;
+use super::{AccessLogFormat, Engine};
 use crate::auth::Algorithm;
 
 /// One row of the table, as the reference shows it.
@@ -124,6 +124,12 @@ options! {
         header_timeout: Duration = Span "10s" in "1s".."5m";
         /// How long a stop waits for what is under way.
         shutdown_timeout: Duration = Span "10s" in "100ms".."10m";
+        /// How long `/_/health` waits for the store before it says that the store is not well.
+        health_timeout: Duration = Span "2s" in "100ms".."1m";
+        /// Writes a line for each request to standard output, and two for each stream.
+        access_log: AccessLogFormat = AccessLogName "off";
+        /// Whether `/_/metrics` is answered here as well, to everybody. Else it is on the admin listener only.
+        public_metrics: bool = Switch "false";
         /// Largest request body.
         max_body: usize = Size "1MiB" in "1KiB".."64MiB";
         /// Largest WebSocket frame.

@@ -5,6 +5,7 @@ mod conformance;
 mod console;
 mod cors;
 mod head;
+mod openapi;
 mod query;
 mod read;
 mod reply;
@@ -18,18 +19,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri};
 use plainwire_protocol::websocket::Agreed;
 use plainwire_protocol::{ChannelName, NameError, Problem, Target};
 
+use body::About;
 pub use body::Body;
 pub(crate) use head::{Length, write_head, write_headers};
 use query::Query;
 pub(crate) use query::channel_name;
 pub(crate) use read::{OpeningPoll, PollTerms};
 
+use crate::access_log::{Happened, REQUEST_ID, Record, request_id};
+use crate::metrics::{Counts, MEDIA_TYPE, Transport, expose};
 use crate::node::{Mode, Node};
 use crate::stream::Opening;
 
@@ -60,6 +64,7 @@ pub(crate) enum Live {
 #[derive(Clone)]
 pub struct Service {
     node: Arc<Node>,
+    counts: Arc<Counts>,
 }
 
 /// What the path of a request means.
@@ -70,6 +75,8 @@ enum Route {
     Live,
     Health,
     Ready,
+    Metrics,
+    OpenApi,
     /// An embedded file.
     Asset(&'static console::Asset),
     /// A route for outside conformance suites.
@@ -78,7 +85,13 @@ enum Route {
 
 impl Service {
     pub(crate) fn new(node: Arc<Node>) -> Service {
-        Service { node }
+        let counts = node.metrics().common.clone();
+        Service { node, counts }
+    }
+
+    /// The same for a worker, which counts for itself.
+    pub(crate) fn counting(node: Arc<Node>, counts: Arc<Counts>) -> Service {
+        Service { node, counts }
     }
 
     /// Answers one request.
@@ -100,6 +113,14 @@ impl Service {
     {
         let (mut head, body) = request.into_parts();
         async move {
+            let record = self.node.access_log().map(|log| Arc::new(Record::new(log, &head)));
+            let id = match &record {
+                Some(record) => {
+                    head.extensions.insert(record.clone());
+                    Some(record.id())
+                }
+                None => request_id(&head.headers).and_then(|id| HeaderValue::from_str(id).ok()),
+            };
             let mut response = if cors::is_preflight(&head) {
                 cors::preflight()
             } else {
@@ -107,7 +128,25 @@ impl Service {
             };
             let origin = head.headers.get(http::header::ORIGIN);
             cors::apply(&self.node.config().server.cors, origin, response.headers_mut());
+            response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
+            self.count(&response);
+            if let Some(record) = record {
+                tell(&record, &response);
+            }
             response
+        }
+    }
+
+    /// Counts an answer. That of a long poll which a worker serves is counted there.
+    fn count(&self, response: &Response<Body>) {
+        let body = response.body();
+        if body.is_poll() {
+            return;
+        }
+        let About { transport, rejection } = body.about();
+        self.counts.answered(transport, response.status().as_u16());
+        if let Some(rejection) = rejection {
+            self.counts.rejected(rejection);
         }
     }
 
@@ -147,6 +186,8 @@ impl Service {
             _ if !matches!(method, Method::GET | Method::HEAD) => Err(method_not_allowed("GET, HEAD")),
             Route::Health => Box::pin(self.health()).await,
             Route::Ready => self.ready(),
+            Route::OpenApi => Ok(reply::json(StatusCode::OK, openapi::DOCUMENT.clone())),
+            Route::Metrics => Ok(Box::pin(metrics(&self.node)).await),
             Route::Asset(asset) => Ok(asset.response()),
             Route::Live => unreachable!("every other method was refused"),
         }
@@ -172,6 +213,8 @@ impl Service {
                 "live" => Ok(Route::Live),
                 "health" => Ok(Route::Health),
                 "ready" => Ok(Route::Ready),
+                "openapi.json" => Ok(Route::OpenApi),
+                "metrics" if self.node.config().server.public_metrics => Ok(Route::Metrics),
                 _ => match conformance::route(own).filter(|_| self.node.config().server.conformance) {
                     Some(route) => Ok(Route::Conformance(route)),
                     None => {
@@ -202,17 +245,40 @@ impl Service {
 
     /// Liveness: whether the store takes writes, asked of the store itself.
     async fn health(&self) -> Result<Response<Body>, Problem> {
-        self.node.channels().log().health().await.map_err(crate::channels::store_problem)?;
+        self.node.health().await?;
         Ok(reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#)))
     }
 
     /// Readiness: whether new clients should be sent here.
     fn ready(&self) -> Result<Response<Body>, Problem> {
-        if self.node.channels().is_draining() {
-            return Err(crate::operation::shutting_down());
-        }
+        self.node.ready()?;
         Ok(reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#)))
     }
+}
+
+/// Tells of a request what its answer is. That of a long poll which a worker serves is told there.
+fn tell(record: &Record, response: &Response<Body>) {
+    let body = response.body();
+    if body.is_poll() {
+        return;
+    }
+    let About { transport, rejection } = body.about();
+    let status = response.status().as_u16();
+    record.log(match body.whole_length() {
+        Some(bytes) if transport != Transport::WebSocket => {
+            Happened::Answered { status, transport, rejection, bytes }
+        }
+        _ => Happened::Began { status, transport },
+    });
+}
+
+/// The metrics, told from a thread where it may take a while.
+async fn metrics(node: &Node) -> Response<Body> {
+    let channels = node.channels().clone();
+    let told = tokio::task::spawn_blocking(move || expose(&channels)).await;
+    let mut response = reply::json(StatusCode::OK, told.expect("telling does not panic").into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    response
 }
 
 fn method_not_allowed(allow: &str) -> Problem {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::try_join_all;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE_MATCH, VARY};
 use http::request::Parts;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, Version};
 use plainwire_hub::Start;
 use plainwire_protocol::{ChannelName, Cursor, Point, Problem, ndjson, sse, websocket};
 
@@ -14,7 +14,9 @@ use super::Live;
 use super::body::Body;
 use super::query::{Live as Streamed, Query};
 use super::{reply, upgrade};
+use crate::access_log::Record;
 use crate::channels::OpenChannel;
+use crate::metrics::{Http, Transport};
 use crate::node::Node;
 use crate::operation::{Page, PageRequest, next_page, page, parse_since, start_of};
 use crate::stream::{Framing, Opening, Resume};
@@ -29,8 +31,15 @@ pub(super) struct Begin {
 }
 
 impl Begin {
-    pub(super) fn opening(self, node: &Arc<Node>, framing: Framing) -> Opening {
-        Opening { channels: node.channels().clone(), watched: self.channels, framing, relay: None }
+    pub(super) fn opening(self, node: &Arc<Node>, framing: Framing, request: &Parts) -> Opening {
+        Opening {
+            channels: node.channels().clone(),
+            watched: self.channels,
+            framing,
+            http: if request.version == Version::HTTP_2 { Http::Two } else { Http::One },
+            record: record(request),
+            relay: None,
+        }
     }
 }
 
@@ -57,7 +66,7 @@ pub(super) async fn read(
     let live = if request.method == Method::HEAD { Streamed::No } else { query.live(&request.headers)? };
     match live {
         Streamed::No => poll(node, begin, many, query, request).await,
-        live => Ok(stream(node, begin, many, live)),
+        live => Ok(stream(node, begin, many, live, request)),
     }
 }
 
@@ -88,14 +97,15 @@ async fn begin(
     Ok(Begin { channels: open.into_iter().zip(starts).collect(), given })
 }
 
-fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Streamed) -> Response<Body> {
+fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Streamed, request: &Parts) -> Response<Body> {
     let points = begin.channels.iter().map(|(channel, start)| (channel.name().clone(), point_of(*start)));
     let resume = many.then(|| Resume::new(points.collect()));
     let (framing, media_type) = match live {
         Streamed::Sse => (Framing::sse(resume), sse::MEDIA_TYPE),
         _ => (Framing::ndjson(resume), ndjson::MEDIA_TYPE),
     };
-    let mut response = Response::new(Body::stream(begin.opening(node, framing)));
+    let transport = framing.transport();
+    let mut response = Response::new(Body::stream(begin.opening(node, framing, request)).of(transport));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     // An EventSource never looks into the cache; for `fetch` Chromium lets a second request of the same URL wait for
@@ -137,20 +147,22 @@ async fn poll(
             && let Some((position, state)) = channel.snapshot()
         {
             let cursor = Cursor::from_iter([Point::After(position)]);
-            return Ok(reply::state(headers, &cursor, &state));
+            return Ok(reply::state(headers, &cursor, &state).map(|body| body.of(Transport::Poll)));
         }
         for (_, start) in &mut channels {
             *start = Start::Last(limit as u64);
         }
     }
     let Some(wait) = wait else {
+        let transport = if given { Transport::Page } else { Transport::Poll };
         let page = Box::pin(page(node.channels(), PageRequest { channels, limit })).await?;
-        return Ok(reply::page(headers, &page, fixed));
+        return Ok(reply::page(headers, &page, fixed).map(|body| body.of(transport)));
     };
     let terms = PollTerms { limit, wait, fixed, if_none_match: headers.get(IF_NONE_MATCH).cloned() };
     let deadline = Instant::now() + wait;
     if super::is_takeable(request) {
-        return Ok(Response::new(Body::live(Live::Poll(OpeningPoll { watched: channels, terms, deadline }))));
+        let poll = OpeningPoll { watched: channels, terms, deadline, record: record(request) };
+        return Ok(Response::new(Body::live(Live::Poll(poll))));
     }
     let page = next_page(node.channels(), PageRequest { channels, limit }, deadline.into());
     let page = Box::pin(page).await;
@@ -162,6 +174,8 @@ pub(crate) struct OpeningPoll {
     pub(crate) watched: Vec<(OpenChannel, Start)>,
     pub(crate) terms: PollTerms,
     pub(crate) deadline: Instant,
+    /// Its request, if that is told of.
+    pub(crate) record: Option<Arc<Record>>,
 }
 
 /// What the answer to a long poll depends on, beside what came.
@@ -180,7 +194,7 @@ impl PollTerms {
     pub(crate) fn answer(&self, page: Result<Page, Problem>) -> Response<Body> {
         let page = match page {
             Ok(page) => page,
-            Err(problem) => return reply::problem(&problem),
+            Err(problem) => return reply::problem(&problem).map(|body| body.of(Transport::LongPoll)),
         };
         let mut response = if page.messages.is_empty() {
             reply::nothing_yet(&page.cursor)
@@ -192,8 +206,13 @@ impl PollTerms {
         let applied = format!("wait={}", self.wait.as_secs());
         let applied = HeaderValue::from_str(&applied).expect("ASCII");
         response.headers_mut().insert("preference-applied", applied);
-        response
+        response.map(|body| body.of(Transport::LongPoll))
     }
+}
+
+/// What is told of a request, if it is.
+fn record(request: &Parts) -> Option<Arc<Record>> {
+    request.extensions.get::<Arc<Record>>().cloned()
 }
 
 /// Whether a request is a WebSocket handshake of either kind, in order or not.

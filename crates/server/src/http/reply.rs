@@ -9,6 +9,7 @@ use http::{HeaderMap, Response, StatusCode};
 use plainwire_protocol::{ChannelName, Cursor, Json, Point, Problem};
 
 use super::body::Body;
+use crate::metrics::Rejection;
 use crate::operation::{Page, Written};
 
 /// Where the answer leaves the reader: a cursor.
@@ -45,7 +46,7 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
             (body.into(), Some(HeaderValue::from_static("application/problem+json")))
         }
     };
-    let mut response = json(status, body);
+    let mut response = json(status, body).map(|body| body.refusing(Rejection::of(problem)));
     let headers = response.headers_mut();
     if let Some(media_type) = media_type {
         headers.insert(CONTENT_TYPE, media_type);

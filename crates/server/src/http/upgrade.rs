@@ -13,6 +13,7 @@ use plainwire_protocol::websocket::{
 use super::body::Body;
 use super::read::Begin;
 use super::{Live, reply};
+use crate::metrics::Transport;
 use crate::node::Node;
 use crate::stream::Framing;
 use crate::ws::Session;
@@ -29,9 +30,10 @@ pub(super) fn upgrade(
     };
     let deflate = accepted.deflate;
     let framing = Framing::websocket(deflate.map(|agreed| agreed.server_window_bits));
-    let opening = begin.opening(node, framing);
+    let opening = begin.opening(node, framing, request);
     if super::is_takeable(request) {
-        return Ok(switched(accepted).map(|_| Body::live(Live::WebSocket(opening, deflate))));
+        let live = Body::live(Live::WebSocket(opening, deflate)).of(Transport::WebSocket);
+        return Ok(switched(accepted).map(|_| live));
     }
     let upgrade = hyper::upgrade::on(Request::from_parts(super::taken(request), ()));
     let session = node.clone();
@@ -41,7 +43,7 @@ pub(super) fn upgrade(
             Err(error) => tracing::debug!(%error, "a WebSocket broke off before it began"),
         }
     });
-    Ok(switched(accepted))
+    Ok(switched(accepted).map(|body| body.of(Transport::WebSocket)))
 }
 
 /// Checks a handshake of either kind.

@@ -13,6 +13,7 @@ use plainwire_protocol::{ChannelName, EventName, Problem};
 use super::body::Body;
 use super::query::Query;
 use super::reply;
+use crate::metrics::Transport;
 use crate::node::Node;
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_if_match, submit};
 
@@ -44,7 +45,7 @@ where
     let body = read_body(body, &head.headers, node.config().server.max_body).await?;
     let request = WriteRequest { verb, body, if_match, key };
     let written = submit(node.channels(), channel, request).await?.finish().await?;
-    Ok(reply::written(name, &written))
+    Ok(reply::written(name, &written).map(|body| body.of(Transport::Write)))
 }
 
 fn verb(

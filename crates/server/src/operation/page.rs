@@ -8,6 +8,7 @@ use plainwire_protocol::{ControlEvent, Cursor, Point, Position, Problem, ResetRe
 use tokio::time::{Instant, timeout_at};
 
 use crate::channels::{Channels, Found, OpenChannel, Subscription, store_problem};
+use crate::metrics::Transport;
 
 /// Messages on a page that asks for no number.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
@@ -48,7 +49,7 @@ impl Page {
 
 /// The messages that there are: perhaps none.
 pub(crate) async fn page(channels: &Arc<Channels>, request: PageRequest) -> Result<Page, Problem> {
-    let mut reader = Reader::new(channels, request);
+    let mut reader = Reader::new(channels, request, Transport::Page);
     while !reader.collector.is_done(reader.subscription.len()) {
         reader.read().await?;
     }
@@ -61,7 +62,7 @@ pub(crate) async fn next_page(
     request: PageRequest,
     deadline: Instant,
 ) -> Result<Page, Problem> {
-    let mut reader = Reader::new(channels, request);
+    let mut reader = Reader::new(channels, request, Transport::LongPoll);
     while reader.collector.is_empty() {
         match timeout_at(deadline, reader.read()).await {
             Ok(Ok(())) => {}
@@ -80,8 +81,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(channels: &Arc<Channels>, request: PageRequest) -> Reader {
-        let subscription = Subscription::of(channels, request.channels, None);
+    fn new(channels: &Arc<Channels>, request: PageRequest, transport: Transport) -> Reader {
+        let subscription = Subscription::of(channels, request.channels, None, transport);
         Reader { subscription, collector: Collector::new(request.limit), items: Vec::new() }
     }
 
@@ -93,7 +94,10 @@ impl Reader {
             .map_err(store_problem)?;
         match found {
             Found::Draining => Err(shutting_down()),
-            Found::Items => self.collector.take(self.items.drain(..)),
+            Found::Items => {
+                self.subscription.given(&self.items);
+                self.collector.take(self.items.drain(..))
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Writes: publish, command, replace, patch. First submitted, which fixes their order; then awaited.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use plainwire_hub::machine::Change;
@@ -15,6 +15,7 @@ use super::Written;
 use crate::channels::{Attempt, Channel, Channels, KeyClaim, OpenChannel, Terms, Write, store_problem};
 use crate::clock;
 use crate::handler::{Handler, Question};
+use crate::metrics;
 
 /// How often a write is decided anew because the channel moved on, or what it was decided upon was not committed.
 /// Within one node that takes a failing store.
@@ -89,6 +90,7 @@ pub(crate) struct Begun {
     /// While an app decides this, and until it is applied, the app is asked nothing else of this channel: it would decide
     /// on a state that is about to change.
     turn: Option<OwnedMutexGuard<()>>,
+    began: Instant,
 }
 
 /// Checks a write against the channel's configuration and its key's past, and hands it to the log.
@@ -108,13 +110,14 @@ pub(crate) async fn submit(
         claim = Some(channel.claim(key.clone()).ok_or_else(key_in_flight)?);
         let known = channels.log().outcome(channel.name(), key).await.map_err(store_problem)?;
         if let Some(outcome) = known {
-            return replay(&request, outcome).map(Submitted::Done);
+            return replay(channels, &request, outcome).map(Submitted::Done);
         }
     }
     let turn = match app_for(&channel, &request) {
         Some((app, _)) => Some(timeout(app.timeout(), channel.turn()).await.map_err(|_| busy())?),
         None => None,
     };
+    let began = Instant::now();
     let attempt = attempt(channels, &channel, &request).await?;
     Ok(Submitted::Begun(Box::new(Begun {
         channels: channels.clone(),
@@ -123,6 +126,7 @@ pub(crate) async fn submit(
         attempt,
         claim,
         turn,
+        began,
     })))
 }
 
@@ -151,6 +155,9 @@ impl Begun {
                     match result {
                         Ok(appended) => {
                             drop((self.claim, self.turn));
+                            let metrics = self.channels.metrics();
+                            metrics.written.of(kind(&self.request.verb)).add(1);
+                            metrics.write_micros.observe(self.began.elapsed().as_micros() as u64);
                             let status = if state.is_some() { 200 } else { 201 };
                             return Ok(Written {
                                 status,
@@ -160,7 +167,9 @@ impl Begun {
                             });
                         }
                         Err(AppendError::Conflict(_)) => {}
-                        Err(AppendError::KeyUsed(outcome)) => return replay(&self.request, outcome),
+                        Err(AppendError::KeyUsed(outcome)) => {
+                            return replay(&self.channels, &self.request, outcome);
+                        }
                         Err(AppendError::Busy) => return Err(busy()),
                         Err(AppendError::Unavailable(error)) => return Err(store_problem(error)),
                     }
@@ -246,12 +255,22 @@ fn allowed(channel: &Channel, verb: &Verb) -> Result<(), Problem> {
 }
 
 /// The answer that a key remembers, if it came with the same request.
-fn replay(request: &WriteRequest, outcome: Outcome) -> Result<Written, Problem> {
+fn replay(channels: &Channels, request: &WriteRequest, outcome: Outcome) -> Result<Written, Problem> {
     if outcome.fingerprint != fingerprint(request) {
         return Err(Problem::new(422, "key_reused", "this idempotency key came with another request before"));
     }
+    channels.metrics().replays.add(1);
     let status = if outcome.state.is_some() { 200 } else { 201 };
     Ok(Written { status, position: outcome.position, state: outcome.state, replayed: true })
+}
+
+fn kind(verb: &Verb) -> metrics::Written {
+    match verb {
+        Verb::Post { .. } => metrics::Written::Post,
+        Verb::Command(_) => metrics::Written::Command,
+        Verb::Put => metrics::Written::Put,
+        Verb::MergePatch | Verb::JsonPatch => metrics::Written::Patch,
+    }
 }
 
 /// Tells requests apart that come with the same key. Each part is preceded by its length, so that none runs into the next.

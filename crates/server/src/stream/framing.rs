@@ -7,6 +7,8 @@ use plainwire_hub::{Item, SHARED_WINDOW_BITS, Wire, websocket_text};
 use plainwire_protocol::websocket::{self, OpCode};
 use plainwire_protocol::{ChannelName, Control, ControlEvent, Cursor, Point, control_json, ndjson, sse};
 
+use crate::metrics::Transport;
+
 /// How items become bytes.
 #[derive(Debug)]
 pub(crate) struct Framing {
@@ -76,6 +78,15 @@ impl Framing {
     /// The same for an HTTP/1.1 body of which nobody else makes chunks.
     pub(crate) fn chunked(self) -> Framing {
         Framing { chunked: true, ..self }
+    }
+
+    /// How whoever reads it receives.
+    pub(crate) fn transport(&self) -> Transport {
+        match &self.format {
+            Format::Sse | Format::SseMany(_) => Transport::Sse,
+            Format::Ndjson | Format::NdjsonMany(_) => Transport::Ndjson,
+            Format::WebSocket { .. } => Transport::WebSocket,
+        }
     }
 
     /// The format of messages if all readers are given the same bytes.

@@ -15,13 +15,19 @@ pub(crate) use framing::{Framing, Resume};
 pub(crate) use outbound::{End, Outbound};
 pub(crate) use pace::{Due, Pace, jittered};
 
+use crate::access_log::Record;
 use crate::channels::{Channels, OpenChannel, Relay};
+use crate::metrics::Http;
 
 /// A stream that has not begun: whoever drives it begins it.
 pub(crate) struct Opening {
     pub(crate) channels: Arc<Channels>,
     pub(crate) watched: Vec<(OpenChannel, Start)>,
     pub(crate) framing: Framing,
+    /// The version of HTTP that it is for.
+    pub(crate) http: Http,
+    /// Its request, if that is told of.
+    pub(crate) record: Option<Arc<Record>>,
     /// What tells it of news, if that is not the channels.
     pub(crate) relay: Option<Arc<dyn Relay>>,
 }

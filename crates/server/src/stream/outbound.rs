@@ -11,7 +11,9 @@ use plainwire_hub::Item;
 use tokio::time::{Sleep, sleep_until};
 
 use super::{Due, Framing, Opening, Pace, jittered};
+use crate::access_log::{Happened, Record};
 use crate::channels::{BATCH, Channels, Found, Subscription};
+use crate::metrics::Http;
 
 pin_project! {
 /// A stream's outgoing side. It reads from its subscription only when it is asked for bytes: a client that does not read
@@ -19,6 +21,9 @@ pin_project! {
 pub(crate) struct Outbound {
     channels: Arc<Channels>,
     subscription: Subscription,
+    http: Http,
+    record: Option<Arc<Record>>,
+    sent: u64,
     framing: Framing,
     items: Vec<Item>,
     preamble: Option<Bytes>,
@@ -27,6 +32,17 @@ pub(crate) struct Outbound {
     #[pin]
     timer: Sleep,
     end: Option<End>,
+}
+
+impl PinnedDrop for Outbound {
+    fn drop(this: Pin<&mut Self>) {
+        let this = this.project();
+        let transport = this.framing.transport();
+        this.subscription.counts().end(*this.http, transport);
+        if let Some(record) = this.record {
+            record.log(Happened::Ended { transport, bytes: *this.sent });
+        }
+    }
 }
 }
 
@@ -42,14 +58,19 @@ pub(crate) enum End {
 impl Outbound {
     /// Begins a stream.
     pub(crate) fn new(opening: Opening) -> Outbound {
-        let Opening { channels, watched, framing, relay } = opening;
+        let Opening { channels, watched, framing, http, record, relay } = opening;
         let server = &channels.config().server;
         let now = Instant::now();
+        let subscription = Subscription::of(&channels, watched, relay, framing.transport());
+        subscription.counts().begin(http, framing.transport());
         Outbound {
             preamble: framing.preamble(jittered(server.retry)),
             timer: sleep_until((now + server.heartbeat).into()),
             pace: Pace::new(now, channels.config()),
-            subscription: Subscription::of(&channels, watched, relay),
+            subscription,
+            http,
+            record,
+            sent: 0,
             framing,
             items: Vec::new(),
             end: None,
@@ -68,6 +89,14 @@ impl Outbound {
 
     /// The next bytes to send, whole frames; `None` when the stream is over.
     pub(crate) fn poll_bytes(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let polled = self.as_mut().poll_next(cx);
+        if let Poll::Ready(Some(bytes)) = &polled {
+            *self.project().sent += bytes.len() as u64;
+        }
+        polled
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.end.is_some() {
             return Poll::Ready(None);
         }
@@ -116,6 +145,7 @@ impl Outbound {
         let this = self.project();
         // A quiet stream keeps no memory for items.
         let items = std::mem::take(this.items);
+        this.subscription.given(&items);
         let pieces = items.iter().map(|item| this.framing.item(item));
         let mut pieces = this.preamble.take().into_iter().chain(pieces);
         let first = pieces.next().unwrap_or_default();

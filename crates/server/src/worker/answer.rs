@@ -9,7 +9,9 @@ use plainwire_protocol::{Position, Problem};
 
 use super::connection::{Connection, Role, Then};
 use super::shared::Shared;
+use crate::access_log::Happened;
 use crate::http::{Length, PollTerms, write_head};
+use crate::metrics::{Rejection, Transport};
 use crate::operation::{Collector, Page};
 
 /// A client that waits. What it shares with those that ask for the same is shared.
@@ -27,7 +29,16 @@ pub(super) struct LastAnswer {
     until: Position,
     terms: Arc<PollTerms>,
     headers: Arc<[u8]>,
+    answer: Answer,
+}
+
+/// An answer as it is sent, and what is counted of it.
+#[derive(Clone)]
+struct Answer {
     bytes: Bytes,
+    status: u16,
+    messages: usize,
+    rejection: Option<Rejection>,
 }
 
 impl Polling {
@@ -40,14 +51,16 @@ impl Polling {
         Collector::new(self.terms.limit).budget()
     }
 
-    fn answer(&self, page: Result<Page, Problem>) -> Bytes {
+    fn answer(&self, page: Result<Page, Problem>) -> Answer {
+        let messages = page.as_ref().map_or(0, |page| page.messages.len());
+        let rejection = page.as_ref().err().map(Rejection::of);
         let (head, body) = self.terms.answer(page).into_parts();
         let body = body.into_whole().expect("answers to polls are whole");
         let mut out = Vec::with_capacity(512 + body.len());
         let length = Length::Known(body.len());
         write_head(head.status, &head.headers, &self.headers, length, &mut out);
         out.extend_from_slice(&body);
-        out.into()
+        Answer { bytes: out.into(), status: head.status.as_u16(), messages, rejection }
     }
 }
 
@@ -68,8 +81,8 @@ impl Connection {
         if feed.and_then(|feed| feed.live_position()) != Some(last.after) {
             return false;
         }
-        let bytes = last.bytes.clone();
-        self.answer(bytes, shared);
+        let answer = last.answer.clone();
+        self.answer(answer, shared);
         true
     }
 
@@ -82,6 +95,7 @@ impl Connection {
     ) {
         let Role::Poll(polling) = &self.role else { return };
         let mut collector = Collector::new(polling.terms.limit);
+        items.iter().for_each(|item| shared.counts.note_reset(item));
         let taken = collector.take(items.drain(..));
         if taken.is_ok() && collector.is_empty() {
             return;
@@ -89,7 +103,7 @@ impl Connection {
         let page = taken.map(|()| collector.page(self.feeds.positions()));
         let until = self.feeds.positions().next().flatten();
         let seat = self.feeds.beside().next().copied();
-        let bytes = polling.answer(page);
+        let answer = polling.answer(page);
         if self.feeds.len() == 1
             && let (Some(after), Some(until), Some(seat)) = (before, until, seat)
         {
@@ -99,30 +113,43 @@ impl Connection {
                 until,
                 terms: polling.terms.clone(),
                 headers: polling.headers.clone(),
-                bytes: bytes.clone(),
+                answer: answer.clone(),
             });
         }
-        self.answer(bytes, shared);
+        self.answer(answer, shared);
     }
 
     /// Answers that there is nothing yet.
     pub(super) fn answer_nothing(&mut self, shared: &mut Shared) {
         let Role::Poll(polling) = &self.role else { return };
         let nothing = Collector::new(polling.terms.limit).page(self.feeds.positions());
-        let bytes = polling.answer(Ok(nothing));
-        self.answer(bytes, shared);
+        let answer = polling.answer(Ok(nothing));
+        self.answer(answer, shared);
     }
 
     /// Answers that something went wrong.
     pub(super) fn answer_problem(&mut self, problem: Problem, shared: &mut Shared) {
         let Role::Poll(polling) = &self.role else { return };
-        let bytes = polling.answer(Err(problem));
-        self.answer(bytes, shared);
+        let answer = polling.answer(Err(problem));
+        self.answer(answer, shared);
     }
 
-    fn answer(&mut self, bytes: Bytes, shared: &mut Shared) {
+    fn answer(&mut self, answer: Answer, shared: &mut Shared) {
         debug_assert!(self.unsent.is_empty(), "nothing comes before the answer");
-        self.unsent = bytes;
+        shared.counts.answered(Transport::LongPoll, answer.status);
+        shared.counts.messages.of(Transport::LongPoll).add_alone(answer.messages as u64);
+        if let Some(rejection) = answer.rejection {
+            shared.counts.rejected(rejection);
+        }
+        if let Some(record) = self.record.take() {
+            record.log(Happened::Answered {
+                status: answer.status,
+                transport: Transport::LongPoll,
+                rejection: answer.rejection,
+                bytes: answer.bytes.len() as u64,
+            });
+        }
+        self.unsent = answer.bytes;
         let then = if shared.draining { Then::Leave } else { Then::NextRequest };
         self.finish(then, shared);
     }

@@ -17,6 +17,7 @@ use super::inbox::Bell;
 use super::shared::Shared;
 use crate::config::Config;
 use crate::http::{Body, Length, Takeable, write_head};
+use crate::metrics::Carrier;
 
 /// Most header lines. A head with more is for hyper, which refuses it.
 const MAX_HEADERS: usize = 64;
@@ -63,6 +64,7 @@ impl Connection {
             if count == 0 {
                 return Ok(Some(Fate::Ends));
             }
+            shared.counts.bytes_in.of(Carrier::Requests).add_alone(count as u64);
             self.readable = count == shared.buffer.len() || self.hung_up;
             match arrived(&shared.buffer[..count], shared.config()) {
                 Arrived::Other => {

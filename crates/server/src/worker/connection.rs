@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,7 +19,9 @@ use super::requests::Talking;
 use super::shared::Shared;
 use super::socket::Socket;
 use super::topics::Seat;
+use crate::access_log::{Happened, Record};
 use crate::http::{Length, Live, write_head};
+use crate::metrics::{Carrier, Http, Transport};
 use crate::stream::{Due, Framing, Pace, jittered};
 use crate::ws::CLOSE_TIMEOUT;
 
@@ -74,6 +77,10 @@ pub(super) struct Connection {
     /// What was read beyond the request.
     pub(super) early: Option<Box<Bytes>>,
     counted: Counted,
+    /// Bytes sent since it was taken for its role.
+    pub(super) sent: u64,
+    /// The request that it was taken for, if that is told of.
+    pub(super) record: Option<Arc<Record>>,
 }
 
 /// What a connection is for.
@@ -91,6 +98,27 @@ pub(super) enum Role {
     /// Nothing more is sent; waits until the peer has hung up, but no longer than that: closing a socket with unread data would
     /// reset it, and the peer might never see our last bytes.
     Leaving(Instant),
+}
+
+impl Role {
+    /// How its client receives, if it is for that.
+    pub(super) fn transport(&self) -> Option<Transport> {
+        match self {
+            Role::Stream(framing) | Role::WebSocket(framing, _) => Some(framing.transport()),
+            Role::Poll(_) => Some(Transport::LongPoll),
+            Role::Asking(_) | Role::Finishing(_) | Role::Leaving(_) => None,
+        }
+    }
+
+    /// Whose bytes its socket carries.
+    pub(super) fn carrier(&self) -> Carrier {
+        match self.transport() {
+            Some(Transport::Sse) => Carrier::Sse,
+            Some(Transport::Ndjson) => Carrier::Ndjson,
+            Some(Transport::WebSocket) => Carrier::WebSocket,
+            _ => Carrier::Requests,
+        }
+    }
 }
 
 /// What becomes of a connection that has sent everything.
@@ -136,36 +164,43 @@ impl Connection {
             read: 0,
             early: (!early.is_empty()).then(|| Box::new(early)),
             counted,
+            sent: 0,
+            record: None,
         })
     }
 
     /// Begins what it was asked for, and prepares the first that is sent.
     pub(super) fn begin(&mut self, head: &Parts, live: Live, shared: &mut Shared) {
         let mut first = Vec::with_capacity(512);
-        let watched;
-        (self.role, watched) = match live {
+        let (watched, record);
+        (self.role, watched, record) = match live {
             Live::Stream(opening) => {
                 let framing = opening.framing.chunked();
                 write_head(head.status, &head.headers, b"", Length::Chunked, &mut first);
                 let retry = jittered(shared.config().server.retry);
                 first.extend(framing.preamble(retry).unwrap_or_default());
-                (Role::Stream(framing), opening.watched)
+                (Role::Stream(framing), opening.watched, opening.record)
             }
             Live::WebSocket(opening, deflate) => {
                 write_head(head.status, &head.headers, b"", Length::None, &mut first);
-                (Role::WebSocket(opening.framing, Talking::new(deflate)), opening.watched)
+                (Role::WebSocket(opening.framing, Talking::new(deflate)), opening.watched, opening.record)
             }
             Live::Poll(poll) => {
                 let headers = shared.header_lines(&head.headers);
                 let terms = shared.poll_terms(poll.terms);
-                (Role::Poll(Polling::new(terms, poll.deadline, headers)), poll.watched)
+                (Role::Poll(Polling::new(terms, poll.deadline, headers)), poll.watched, poll.record)
             }
         };
+        (self.record, self.sent) = (record, 0);
         self.unsent = first.into();
         self.pace = Pace::new(shared.now, shared.config());
+        let transport = self.role.transport().expect("it was just taken for a transport");
+        shared.counts.begin(Http::One, transport);
+        shared.counts.subscriptions.of(transport).add_alone(watched.len() as u64);
         for (channel, start) in watched {
             let name = channel.name().clone();
             let seat = shared.topics.sit(channel, self.key.index as usize);
+            shared.counts.resume(transport, start, shared.topics.get(seat.topic).reset_for(start));
             self.feeds.watch(name, start, seat);
         }
         if let Role::WebSocket(..) = self.role
@@ -269,9 +304,9 @@ impl Connection {
 
     /// What is unsent is the last that is sent; then `then`.
     pub(super) fn finish(&mut self, then: Then, shared: &mut Shared) {
+        self.rise(shared);
         self.role = Role::Finishing(then);
         self.pace.sent(shared.now);
-        self.rise(shared);
     }
 
     /// Ends a body of chunks.
@@ -361,8 +396,15 @@ impl Connection {
         matches!(&self.role, Role::WebSocket(_, talking) if talking.limit().is_some())
     }
 
-    /// Listens to nothing any more.
+    /// Listens to nothing any more: the last that it does for the transport that it was for.
     fn rise(&mut self, shared: &mut Shared) {
+        if let Some(transport) = self.role.transport() {
+            shared.counts.end(Http::One, transport);
+            shared.counts.subscriptions.of(transport).subtract_alone(self.feeds.len() as u64);
+            if let Some(record) = self.record.take() {
+                record.log(Happened::Ended { transport, bytes: self.sent });
+            }
+        }
         for seat in self.feeds.beside() {
             shared.topics.rise(*seat, shared.now);
         }

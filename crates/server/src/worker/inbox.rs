@@ -13,15 +13,16 @@ use plainwire_protocol::ChannelName;
 use super::Counted;
 use super::connection::{Key, Taken};
 use crate::channels::{OpenChannel, Relay, Signal};
+use crate::metrics::Counts;
 
 /// Where others leave notes for a worker.
 ///
 /// It is bounded by what there is to tell of: a topic, a connection and a page under way is told of once until the worker has
 /// looked, and every reader that follows a channel comes and goes once.
-#[derive(Default)]
 pub(crate) struct Inbox {
     notes: Mutex<Vec<Note>>,
     waker: AtomicWaker,
+    counts: Arc<Counts>,
 }
 
 pub(crate) enum Note {
@@ -46,6 +47,16 @@ pub(crate) enum Note {
 }
 
 impl Inbox {
+    /// Of a worker that counts there.
+    pub(super) fn new(counts: Arc<Counts>) -> Inbox {
+        Inbox { notes: Mutex::default(), waker: AtomicWaker::new(), counts }
+    }
+
+    /// What the worker counts.
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
     /// Leaves a note.
     pub(crate) fn put(&self, note: Note) {
         let first = {
@@ -73,6 +84,10 @@ impl Relay for Inbox {
 
     fn unfollow(&self, channel: &ChannelName, reader: u64) {
         self.put(Note::Unfollow(channel.clone(), reader));
+    }
+
+    fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 }
 

@@ -56,7 +56,7 @@ impl Load {
         Counted(self.clone(), node.running())
     }
 
-    fn get(&self) -> usize {
+    pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -76,14 +76,15 @@ impl Workers {
         };
         let all = (0..count)
             .map(|index| {
-                let inbox = Arc::new(Inbox::default());
                 let load = Load::default();
+                let metrics = node.metrics().add_worker(load.clone());
+                let inbox = Arc::new(Inbox::new(metrics.counts.clone()));
                 let handle = Handle { inbox: inbox.clone(), load: load.clone() };
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 let (node, counting) = (node.clone(), load.clone());
                 let run = move || {
                     runtime.block_on(async {
-                        match Worker::new(node.clone(), inbox, counting) {
+                        match Worker::new(node.clone(), inbox, counting, metrics) {
                             Ok(worker) => {
                                 tokio::select! {
                                     () = worker.run() => {}
@@ -104,6 +105,7 @@ impl Workers {
     /// Hands a connection to the worker that has the fewest.
     pub(crate) fn accepted(&self, stream: std::net::TcpStream) {
         let emptiest = self.all.iter().min_by_key(|worker| worker.load.get());
+        self.node.metrics().connections_opened.add(1);
         if let Some(worker) = emptiest {
             worker.inbox.put(Note::Accepted(stream, worker.load.count(&self.node)));
         }

@@ -54,12 +54,14 @@ impl Connection {
         if self.answer_again(topic, shared) {
             return Ok(Pushed::Answered);
         }
-        let wire = match &self.role {
-            Role::Stream(framing) => framing.wire(),
-            Role::WebSocket(framing, talking) if talking.is_open() => framing.wire(),
-            _ => None,
+        let framing = match &self.role {
+            Role::Stream(framing) => framing,
+            Role::WebSocket(framing, talking) if talking.is_open() => framing,
+            _ => return Ok(Pushed::Unknown),
         };
-        let Some(wire) = wire else { return Ok(Pushed::Unknown) };
+        let Some(wire) = framing.wire() else { return Ok(Pushed::Unknown) };
+        let messages = shared.counts.messages.of(framing.transport());
+        let bytes = shared.counts.bytes_out.of(self.role.carrier());
         let Some(feed) = self.feeds.free(|seat| seat.topic as usize == topic) else {
             return Ok(Pushed::Unknown);
         };
@@ -71,8 +73,11 @@ impl Connection {
             }
             let Some(run) = topic.run(position, wire, BATCH) else { return Ok(Pushed::Unknown) };
             let count = self.socket.write(run.bytes())?;
+            bytes.add_alone(count as u64);
+            self.sent += count as u64;
             if count == run.bytes().len() {
                 feed.pass(run, run.until());
+                messages.add_alone(run.count() as u64);
                 self.pace.sent(shared.now);
                 continue;
             }
@@ -80,6 +85,7 @@ impl Connection {
             self.blocked = true;
             if count > 0 {
                 let taken = run.taken(count);
+                messages.add_alone(taken.until.offset.since(run.after().offset));
                 feed.pass(run, taken.until);
                 self.unsent = taken.rest;
             }
@@ -92,6 +98,7 @@ impl Connection {
     pub(super) fn flush(&mut self, shared: &Shared) -> io::Result<bool> {
         if !self.unsent.is_empty() && !self.blocked {
             let count = self.socket.write(&self.unsent)?;
+            self.wrote(count, shared);
             if count > 0 {
                 self.pace.sent(shared.now);
             }
@@ -100,6 +107,12 @@ impl Connection {
             self.unsent = if self.blocked { self.unsent.slice(count..) } else { Bytes::new() };
         }
         Ok(!self.blocked)
+    }
+
+    /// The socket took so many bytes.
+    pub(super) fn wrote(&mut self, count: usize, shared: &Shared) {
+        self.sent += count as u64;
+        shared.counts.bytes_out.of(self.role.carrier()).add_alone(count as u64);
     }
 
     /// Sends whatever the feeds have, as long as the socket takes it.
@@ -204,6 +217,7 @@ impl Connection {
     ) -> io::Result<()> {
         debug_assert!(!self.blocked && self.unsent.is_empty(), "a message was cut, and this is not its rest");
         let count = self.socket.write_pieces(pieces)?;
+        self.wrote(count, shared);
         if count > 0 {
             self.pace.sent(shared.now);
         }
@@ -212,12 +226,15 @@ impl Connection {
             begun += usize::from(total < count);
             total += piece.len();
         }
+        let transport = self.role.transport().expect("items are for a transport");
         if count == total {
+            shared.counts.given(transport, items.iter());
             return Ok(());
         }
         self.blocked = true;
         let owed = items.iter().rposition(|item| matches!(item, Item::Control(_))).map_or(0, |last| last + 1);
         let kept = begun.max(owed);
+        shared.counts.given(transport, items[..kept].iter());
         let until: usize = pieces[..kept].iter().map(Bytes::len).sum();
         self.unsent = join(&pieces[..kept]).slice(count.min(until)..until);
         self.feeds.rewind(mark, &items[..kept]);
@@ -249,6 +266,9 @@ impl Connection {
         let Some(topic) = shared.topics.get_mut(seat.topic as usize) else { return Fate::Stays };
         topic.learn(&page);
         let told = topic.position();
+        if let Some(first) = page.messages.first() {
+            shared.counts.lag.observe_alone(told.offset.since(first.position.offset) + 1);
+        }
         let mark = self.feeds.mark();
         let before = self.feeds.positions().next().flatten();
         let mut items = std::mem::take(&mut shared.items);

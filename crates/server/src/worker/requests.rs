@@ -15,6 +15,7 @@ use super::inbox::Bell;
 use super::shared::Shared;
 use super::topics::{Seat, Topics};
 use crate::channels::OpenChannel;
+use crate::metrics::{Carrier, Counts, Transport};
 use crate::ws::{CLOSE_TIMEOUT, Conversation, Watching};
 
 /// A WebSocket's requests and replies. Nothing is kept of a client that asks for nothing.
@@ -72,7 +73,7 @@ impl Talking {
     fn talk(&mut self, key: Key, shared: &Shared) -> &mut Talk {
         self.talk.get_or_insert_with(|| {
             let bell = Bell::of_requests(&shared.inbox, key);
-            let conversation = Conversation::new(shared.config(), self.deflate);
+            let conversation = Conversation::new(shared.config(), self.deflate, shared.counts.clone());
             Box::new(Talk { conversation, waker: bell.waker(), bell, limit: None, closing: false })
         })
     }
@@ -145,6 +146,8 @@ impl Connection {
         let output = talk.conversation.output();
         if !output.is_empty() {
             let count = self.socket.write(output)?;
+            self.sent += count as u64;
+            shared.counts.bytes_out.of(Carrier::WebSocket).add_alone(count as u64);
             if count > 0 {
                 self.pace.sent(shared.now);
             }
@@ -159,8 +162,8 @@ impl Connection {
 
     fn poll_requests(&mut self, shared: &mut Shared) -> bool {
         let Role::WebSocket(_, Talking { talk: Some(talk), .. }) = &mut self.role else { return false };
-        let Shared { node, topics, now, .. } = shared;
-        let mut listening = Listening { key: self.key, feeds: &mut self.feeds, topics, now: *now };
+        let Shared { node, topics, counts, now, .. } = shared;
+        let mut listening = Listening { key: self.key, feeds: &mut self.feeds, topics, counts, now: *now };
         talk.conversation.poll(&mut Context::from_waker(&talk.waker), node, &mut listening)
     }
 
@@ -174,6 +177,7 @@ impl Connection {
             self.readable = false;
             return Ok(false);
         };
+        shared.counts.bytes_in.of(Carrier::WebSocket).add_alone(count as u64);
         // Less than there was room for is all that there was, but for the end.
         self.readable = count == shared.buffer.len() || (self.hung_up && count > 0);
         if count == 0 {
@@ -204,6 +208,7 @@ struct Listening<'a> {
     key: Key,
     feeds: &'a mut Feeds<Seat>,
     topics: &'a mut Topics,
+    counts: &'a Counts,
     now: Instant,
 }
 
@@ -212,12 +217,16 @@ impl Watching for Listening<'_> {
         self.unwatch(channel.name());
         let name = channel.name().clone();
         let seat = self.topics.sit(channel, self.key.index as usize);
+        self.counts.subscriptions.of(Transport::WebSocket).add_alone(1);
+        let reset = self.topics.get(seat.topic).reset_for(start);
+        self.counts.resume(Transport::WebSocket, start, reset);
         self.feeds.watch(name, start, seat);
     }
 
     fn unwatch(&mut self, channel: &ChannelName) {
         if let Some(seat) = self.feeds.unwatch(channel) {
             self.topics.rise(seat, self.now);
+            self.counts.subscriptions.of(Transport::WebSocket).subtract_alone(1);
         }
     }
 

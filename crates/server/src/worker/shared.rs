@@ -15,6 +15,7 @@ use super::pages::Pages;
 use super::topics::Topics;
 use crate::config::Config;
 use crate::http::{PollTerms, Service, write_headers};
+use crate::metrics::Counts;
 use crate::node::Node;
 
 /// Bytes read from a socket at a time.
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     pub(super) node: Arc<Node>,
     pub(super) service: Service,
     pub(super) inbox: Arc<Inbox>,
+    /// What this worker counts: nobody else adds to it.
+    pub(super) counts: Arc<Counts>,
     pub(super) topics: Topics,
     pub(super) pages: Pages,
     pub(super) timers: Timers,
@@ -53,7 +56,8 @@ impl Shared {
             last_answer: None,
             last_lines: Arc::from([]),
             last_terms: None,
-            service: Service::new(node.clone()),
+            service: Service::counting(node.clone(), inbox.counts().clone()),
+            counts: inbox.counts().clone(),
             now: Instant::now(),
             draining: node.channels().is_draining(),
             node,

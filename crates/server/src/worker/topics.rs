@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use plainwire_hub::{Budget, Feed, Item, Run, Step, Wire};
+use plainwire_hub::{Budget, Feed, Item, Run, Start, Step, Wire};
 use plainwire_log::Page;
-use plainwire_protocol::{ChannelName, Position};
+use plainwire_protocol::{ChannelName, Position, ResetReason};
 use slab::Slab;
 
 use super::inbox::{Bell, Inbox};
@@ -245,6 +245,14 @@ impl Topic {
     /// Where the channel stands, as far as this worker knows.
     pub(super) fn position(&self) -> Position {
         self.showing.tail.position()
+    }
+
+    /// Why a reader that begins there cannot go on from there, if it cannot.
+    pub(super) fn reset_for(&self, start: Start) -> Option<ResetReason> {
+        match start {
+            Start::After(position) => self.showing.tail.reset_for(position),
+            Start::Oldest | Start::Last(_) | Start::Now => None,
+        }
     }
 
     /// Takes from a page what the tail cannot know.

@@ -22,6 +22,7 @@ use super::shared::Shared;
 use super::{Counted, Load};
 use crate::channels::Signal;
 use crate::listen;
+use crate::metrics::OfWorker;
 use crate::node::Node;
 
 /// Sockets that are told of at a time.
@@ -45,6 +46,7 @@ pub(super) struct Worker {
     timer: Pin<Box<Sleep>>,
     next_sweep: Option<Instant>,
     load: Load,
+    metrics: Arc<OfWorker>,
     last_accepted: bool,
     drain: Arc<Bell>,
     draining: Arc<Signal>,
@@ -52,7 +54,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(node: Arc<Node>, inbox: Arc<Inbox>, load: Load) -> io::Result<Worker> {
+    pub(super) fn new(
+        node: Arc<Node>,
+        inbox: Arc<Inbox>,
+        load: Load,
+        metrics: Arc<OfWorker>,
+    ) -> io::Result<Worker> {
         let drain = Bell::of_drain(&inbox);
         let draining = Arc::new(Signal::default());
         let reader = node.channels().add_reader(draining.clone());
@@ -68,6 +75,7 @@ impl Worker {
             timer: Box::pin(sleep_until((Instant::now() + SWEEP).into())),
             next_sweep: None,
             load,
+            metrics,
             last_accepted: false,
             drain,
             draining,
@@ -81,11 +89,15 @@ impl Worker {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.shared.now = Instant::now();
+        let began = Instant::now();
+        self.shared.now = began;
         self.take_notes(cx);
         self.poll_sockets(cx);
         self.fan_out();
         self.poll_timers(cx);
+        // The timers read the clock last.
+        let took = self.shared.now.saturating_duration_since(began);
+        self.shared.counts.turns.observe_alone(took.as_micros() as u64);
         if !self.walks.is_empty() {
             // Requests and other connections first; then the walk goes on.
             cx.waker().wake_by_ref();
@@ -244,7 +256,9 @@ impl Worker {
                 self.with(key, Connection::timer);
             }
             if self.next_sweep.is_none_or(|at| self.shared.now >= at) {
-                self.next_sweep = Some(self.shared.now + SWEEP);
+                let (wanted, next) = (self.next_sweep, self.shared.now + SWEEP);
+                self.metrics.pulse.beat(wanted, self.shared.now, next);
+                self.next_sweep = Some(next);
                 self.shared.topics.sweep(self.shared.now);
             }
             let next = self.shared.timers.next().into_iter().chain(self.next_sweep).min();
@@ -288,5 +302,6 @@ impl Drop for Worker {
         for connection in self.connections.drain() {
             connection.end(&mut self.shared);
         }
+        self.metrics.pulse.stop();
     }
 }

@@ -20,6 +20,7 @@ use super::operation::{Begun, begin};
 use super::request::{Fields, Reply};
 use crate::channels::OpenChannel;
 use crate::config::Config;
+use crate::metrics::Counts;
 use crate::node::Node;
 
 /// Unsent bytes from which nothing more is read: a client that does not read its replies may not ask on.
@@ -52,6 +53,7 @@ pub(crate) struct Conversation {
     beginning: Option<BoxFuture<'static, Begun>>,
     running: FuturesUnordered<BoxFuture<'static, Reply>>,
     phase: Phase,
+    counts: Arc<Counts>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +69,7 @@ enum Phase {
 
 impl Conversation {
     /// One that begins, or goes on after it was [idle](Conversation::is_idle).
-    pub(crate) fn new(config: &Config, deflate: Option<Agreed>) -> Conversation {
+    pub(crate) fn new(config: &Config, deflate: Option<Agreed>, counts: Arc<Counts>) -> Conversation {
         let server = &config.server;
         let limits = Limits { max_frame: server.max_frame, max_message: server.max_message };
         Conversation {
@@ -79,6 +81,7 @@ impl Conversation {
             beginning: None,
             running: FuturesUnordered::new(),
             phase: Phase::Open,
+            counts,
         }
     }
 
@@ -246,6 +249,10 @@ impl Conversation {
     }
 
     fn reply(&mut self, reply: &Reply) {
+        self.counts.replied(reply.status);
+        if let Some(rejection) = reply.rejection {
+            self.counts.rejected(rejection);
+        }
         let mut frame = Vec::new();
         websocket_text(&reply.to_json(), self.window_bits, &mut frame);
         self.output.extend_from_slice(&frame);

@@ -4,6 +4,8 @@ use plainwire_protocol::{Json, Problem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::metrics::Rejection;
+
 /// Longest `id`, in bytes of JSON: it is kept and sent back.
 const MAX_ID_BYTES: usize = 256;
 
@@ -39,6 +41,8 @@ pub(super) struct Reply {
     pub(super) body: Option<Json>,
     pub(super) replayed: bool,
     pub(super) retry_after: Option<u64>,
+    /// Why it refuses, if it does.
+    pub(super) rejection: Option<Rejection>,
 }
 
 impl Id {
@@ -91,7 +95,7 @@ fn bad(detail: String) -> Problem {
 impl Reply {
     /// A reply that says nothing but a status.
     pub(super) fn new(id: Id, status: u16) -> Reply {
-        Reply { id, status, cursor: None, body: None, replayed: false, retry_after: None }
+        Reply { id, status, cursor: None, body: None, replayed: false, retry_after: None, rejection: None }
     }
 
     pub(super) fn problem(id: Id, problem: &Problem) -> Reply {
@@ -104,7 +108,8 @@ impl Reply {
                 Json::parse(&said.body).unwrap_or_else(|_| Json::of(&String::from_utf8_lossy(&said.body)))
             }
         });
-        Reply { cursor, body, retry_after, ..Reply::new(id, problem.status) }
+        let rejection = Some(Rejection::of(problem));
+        Reply { cursor, body, retry_after, rejection, ..Reply::new(id, problem.status) }
     }
 
     /// The reply's text.

@@ -37,7 +37,11 @@ pub(crate) struct Session<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
     /// Begins after the handshake.
     pub(crate) fn new(node: Arc<Node>, io: IO, opening: Opening, deflate: Option<Agreed>) -> Session<IO> {
-        let conversation = Conversation::new(node.config(), deflate);
+        let counts = match &opening.relay {
+            Some(relay) => relay.counts().clone(),
+            None => node.metrics().common.clone(),
+        };
+        let conversation = Conversation::new(node.config(), deflate, counts);
         Session { node, io, conversation, outbound: Box::pin(Outbound::new(opening)), pushes: Bytes::new() }
     }
 

@@ -1,0 +1,107 @@
+//! The OpenAPI 3.1 document of every route: `/_/openapi.json`, and `docs/openapi.json`, which a test keeps the same.
+//!
+//! What is refused comes from the table of [`reasons`](crate::reasons), so that the document, the metrics and `docs/http.md` cannot differ.
+
+mod operations;
+mod parts;
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+/// The document as it is answered.
+pub(super) static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| text().into());
+
+fn text() -> String {
+    let mut text = serde_json::to_string_pretty(&document()).expect("JSON");
+    text.push('\n');
+    text
+}
+
+fn document() -> Value {
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Plainwire",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "Every live thing is a URL: POST to change it, GET to watch it, over any transport",
+            "description": "A channel is a named ordered log, and its URL is its name. A name may have several segments, \
+                `/chat/general`, which a path parameter of OpenAPI cannot say: `{channel}` stands for one segment here, and the server \
+                takes up to 16. Everything is told in full in docs/http.md, WebSocket included.",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{}, { "bearer": [] }, { "cookie": [] }, { "query": [] }],
+        "tags": [
+            { "name": "channels", "description": "Reading and writing channels" },
+            { "name": "server", "description": "The server's own routes" },
+        ],
+        "paths": operations::paths(),
+        "components": {
+            "parameters": parts::parameters(),
+            "headers": parts::headers(),
+            "schemas": parts::schemas(),
+            "securitySchemes": parts::security_schemes(),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::reasons;
+
+    #[test]
+    fn the_committed_document_is_this_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+        if std::env::var_os("PLAINWIRE_WRITE_DOCS").is_some() {
+            std::fs::write(&path, text()).expect("a file that can be written");
+            return;
+        }
+        let written = std::fs::read_to_string(&path).expect("docs/openapi.json");
+        assert!(written == text(), "docs/openapi.json is out of date: run with PLAINWIRE_WRITE_DOCS=1");
+    }
+
+    /// Every `$ref` of a value.
+    fn references(value: &Value, out: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                out.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|member| references(member, out));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, out)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn references_lead_somewhere_and_nothing_is_left_over() {
+        let document = document();
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for reference in &found {
+            let pointer = reference.strip_prefix('#').expect("within the document");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+        for section in ["parameters", "headers", "schemas"] {
+            for name in document["components"][section].as_object().expect("a section").keys() {
+                let reference = format!("#/components/{section}/{name}");
+                assert!(found.contains(&reference), "{reference} is used nowhere");
+            }
+        }
+    }
+
+    #[test]
+    fn every_reason_is_told_somewhere() {
+        // Those of WebSocket requests and of the WebSocket protocol have no operation of OpenAPI.
+        let elsewhere = ["in_flight", "request", "too_many_channels"];
+        let text = text();
+        for reason in reasons::ALL.iter().filter(|reason| !elsewhere.contains(&reason.word)) {
+            assert!(text.contains(&format!("`{}`", reason.word)), "`{}` is missing", reason.word);
+        }
+    }
+}
