@@ -50,6 +50,7 @@ pub(crate) use key_source::{KeyEntry, Source, read_key_file};
 pub(crate) use principal::{Ended, Principal};
 pub(crate) use revocation::{Revocation, Revocations, TooMany};
 
+use crate::Config;
 use crate::config;
 use cache::Cache;
 use principal::Proof;
@@ -66,6 +67,21 @@ pub(crate) struct Auth {
     revocations: RwLock<Revocations>,
     revision: watch::Sender<u64>,
     fetches: jwks::Fetches,
+}
+
+/// Whether a server with this configuration would take a token now, as far as that is known without an issuer's published keys.
+///
+/// # Errors
+/// Why it would not.
+pub fn judge(config: &Config, token: &str) -> Result<(), String> {
+    let auth = &config.auth;
+    if !auth.is_configured() {
+        return Ok(());
+    }
+    match Auth::new(auth).judge(token, SystemTime::now()) {
+        Verdict::Refused(refusal) => Err(refusal.problem().detail),
+        Verdict::Taken(_) | Verdict::KeyUnknown => Ok(()),
+    }
 }
 
 /// What came of a look at a token.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use plainwire::Config;
-use plainwire::auth::{Algorithm, Signer};
+use plainwire::auth::{self, Algorithm, Signer};
 use serde_json::{Map, Value};
 
 use super::Failure;
@@ -13,17 +13,17 @@ use super::Failure;
 /// Bytes of a random `jti`: enough that no two are the same.
 const ID_BYTES: usize = 16;
 
-/// Makes a token, signed with the configuration's secret or a private key.
-///
-/// What it grants goes into the claim `plainwire`; the options take patterns of channels and can be repeated:
-///
-///   plainwire token --sub alice --watch 'chat/*' --post 'chat/*' --expires 1h
-///
-///   curl -H "Authorization: Bearer $(plainwire token --sub alice --watch 'chat/*')" localhost:8080/chat/general
-///
-/// The token goes to standard output. A backend makes its own: see docs/security.md.
+/// What `--help` says at its end.
+const EXAMPLES: &str = "\
+The token goes to standard output. What it grants can be said more than once:
+
+  plainwire token --sub alice --watch 'chat/*' --watch counter --post 'chat/*' --expires 10m
+  curl -H \"Authorization: Bearer $(plainwire token --sub alice --watch counter)\" localhost:8080/counter
+
+A backend makes its own: see docs/security.md.";
+
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Token {
     /// The configuration: its secret signs, its issuer and audience go into the token.
     #[arg(long, short, value_name = "FILE", default_value = "plainwire.toml", env = "PLAINWIRE_CONFIG")]
@@ -81,8 +81,11 @@ pub(super) fn token(token: &Token) -> Result<(), Failure> {
         }
         None => Signer::from_config(&config, token.kid.as_deref(), token.alg)?,
     };
-    let claims = token.claims(&config)?;
-    println!("{}", signer.sign(&claims)?);
+    let made = signer.sign(&token.claims(&config)?)?;
+    if let Err(why) = auth::judge(&config, &made) {
+        eprintln!("plainwire: a server with this configuration would refuse it: {why}");
+    }
+    println!("{made}");
     Ok(())
 }
 
