@@ -21,6 +21,7 @@ use crate::listen;
 use crate::metrics::Transport;
 use crate::node::{Mode, Node};
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_since, submit};
+use crate::tls::{Tls, TlsError};
 
 /// A running Plainwire. Clones share it.
 ///
@@ -48,6 +49,9 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] plainwire_log::disk::OpenError),
+    /// The certificate cannot be used.
+    #[error("[tls]: {0}")]
+    Tls(#[from] TlsError),
 }
 
 /// Where a watch begins.
@@ -125,15 +129,16 @@ impl Builder {
     /// Opens the log and starts.
     ///
     /// # Errors
-    /// If the data directory is in use, damaged, or cannot be written.
+    /// If the data directory is in use, damaged, or cannot be written, or the certificate cannot be used.
     pub async fn start(self) -> Result<Plainwire, StartError> {
         let Builder { config, log, dev, recover } = self;
+        let tls = Tls::start(&config.tls)?;
         let log = match log {
             Some(log) => log,
             None => open_log(&config, recover).await?,
         };
         let mode = if dev { Mode::Dev } else { Mode::Serve };
-        Ok(Plainwire { node: Arc::new(Node::new(Arc::new(config), log, mode)) })
+        Ok(Plainwire { node: Arc::new(Node::new(Arc::new(config), log, mode, tls)) })
     }
 }
 
@@ -168,7 +173,7 @@ impl Plainwire {
         Service::new(self.node.clone())
     }
 
-    /// Accepts connections until [`Plainwire::shutdown`].
+    /// Accepts connections until [`Plainwire::shutdown`]: encrypted ones, if the configuration has a certificate.
     ///
     /// # Errors
     /// If conformance routes are on and the listener is not on loopback.

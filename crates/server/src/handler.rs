@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -25,6 +26,8 @@ use plainwire_protocol::{ChannelName, EventName, Json, Position, Problem, Verbat
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
+
+use crate::tls::trust::{Trust, client_config};
 
 /// Bytes of an app's answer: a state, and what surrounds it.
 const MAX_ANSWER: usize = 2 * MAX_STATE_BYTES;
@@ -35,7 +38,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 pub struct Handler {
     uri: Uri,
     timeout: Duration,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 /// What an app is asked.
@@ -60,16 +63,18 @@ impl Handler {
     /// An app at a URL, given so long to answer.
     pub(crate) fn new(url: &str, timeout: Duration) -> Result<Handler, String> {
         let uri: Uri = url.parse().map_err(|error| format!("not a URL: {error}"))?;
-        match uri.scheme_str() {
-            Some("http") if uri.host().is_some() => {}
-            Some("https") => {
-                return Err("https is not supported yet: use http to a host that you trust".to_owned());
-            }
-            _ => return Err("an http:// URL is expected".to_owned()),
-        }
+        let config = match uri.scheme_str().filter(|_| uri.host().is_some()) {
+            // Never asked for: the connector goes by the URL.
+            Some("http") => client_config(Trust::Nobody),
+            Some("https") => client_config(Trust::Platform),
+            _ => return Err("an http:// or https:// URL is expected".to_owned()),
+        };
+        let config = config.map_err(|error| error.to_string())?;
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_idle_timeout(IDLE_TIMEOUT).pool_timer(TokioTimer::new());
-        Ok(Handler { uri, timeout, client: builder.build_http() })
+        Ok(Handler { uri, timeout, client: builder.build(connector) })
     }
 
     /// How long the app may take.

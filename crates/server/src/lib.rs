@@ -20,6 +20,7 @@ mod node;
 mod operation;
 mod reasons;
 mod stream;
+mod tls;
 mod worker;
 mod ws;
 
@@ -31,3 +32,4 @@ pub use plainwire_hub::machine::{Change, Next, Reducer, State};
 pub use plainwire_log as log;
 pub use plainwire_log::{Durability, Log};
 pub use plainwire_protocol as protocol;
+pub use tls::{Certificate, TlsError};

@@ -20,13 +20,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::channels::Relay;
-use crate::http::{Body, Live, Service, Takeable};
+use crate::http::{Body, Live, Secure, Service, Takeable};
 use crate::metrics::{Carrier, Counts};
 use crate::node::Node;
+use crate::tls::{HTTP2, HTTP11, Link, Stream};
 use crate::worker::{Counted, Inbox, Taken, Workers};
 
 /// What an HTTP/2 connection with prior knowledge begins with (RFC 9113 §3.4).
@@ -44,6 +45,9 @@ const HTTP2_MAX_HEADERS: u32 = 32 << 10;
 pub(crate) async fn serve(node: &Arc<Node>, listener: TcpListener) -> io::Result<()> {
     let workers = Workers::start(node)?;
     let stopping = node.stopping();
+    if let Some(tls) = node.tls() {
+        tokio::spawn(tls.clone().watch(stopping.clone()));
+    }
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted.and_then(|(stream, _)| {
@@ -70,24 +74,34 @@ pub(crate) async fn connection(
     node: Arc<Node>,
     service: Service,
     inbox: Arc<Inbox>,
-    stream: std::net::TcpStream,
+    link: Link,
     early: Bytes,
     counted: Counted,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let mut stream = TcpStream::from_std(stream)?;
+    let is_secure = link.tls.is_some();
+    let agreed = match link.protocol() {
+        Some(HTTP2) => Some(true),
+        Some(HTTP11) => Some(false),
+        _ => None,
+    };
+    let mut stream = Stream::new(link)?;
     let header_timeout = node.config().server.header_timeout;
     let stopping = node.stopping();
-    let (prefix, is_http2) = tokio::select! {
-        sniffed = timeout(header_timeout, sniff(early, &mut stream)) => sniffed.map_err(|_| "nothing was asked in time")??,
-        () = stopping.cancelled() => return Ok(()),
+    let (prefix, is_http2) = match agreed {
+        Some(is_http2) => (early, is_http2),
+        None => tokio::select! {
+            sniffed = timeout(header_timeout, sniff(early, &mut stream)) => sniffed.map_err(|_| "nothing was asked in time")??,
+            () = stopping.cancelled() => return Ok(()),
+        },
     };
     let carrier = if is_http2 { Carrier::Http2 } else { Carrier::Requests };
     let io = TokioIo::new(Prefixed { prefix, stream, carrier, counts: inbox.counts().clone() });
     if !is_http2 {
-        return Box::pin(http1(&node, service, &inbox, io, counted)).await;
+        return Box::pin(http1(&node, service, &inbox, io, is_secure, counted)).await;
     }
     let relay: Arc<dyn Relay> = inbox;
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request| {
+        mark(&mut request, is_secure);
         let relay = relay.clone();
         let relayed =
             move |response: Response<Body>| Ok::<_, Infallible>(response.map(|body| body.relayed(&relay)));
@@ -116,11 +130,15 @@ async fn http1(
     service: Service,
     inbox: &Inbox,
     io: TokioIo<Prefixed>,
+    is_secure: bool,
     counted: Counted,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let slot = Slot::default();
     let answers = slot.clone();
-    let service = service_fn(move |request| Box::pin(answer(service.clone(), request, answers.clone())));
+    let service = service_fn(move |mut request| {
+        mark(&mut request, is_secure);
+        Box::pin(answer(service.clone(), request, answers.clone()))
+    });
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -150,9 +168,16 @@ async fn http1(
     };
     let Prefixed { prefix, stream, .. } = parts.io.into_inner();
     let early = if prefix.is_empty() { parts.read_buf } else { [parts.read_buf, prefix].concat().into() };
-    let taken = Taken { stream: stream.into_std()?, early, head, live, counted };
+    let taken = Taken { link: stream.into_link()?, early, head, live, counted };
     inbox.put(crate::worker::Note::Taken(Box::new(taken)));
     Ok(())
+}
+
+/// Tells a request that came over TLS from others.
+fn mark(request: &mut Request<Incoming>, is_secure: bool) {
+    if is_secure {
+        request.extensions_mut().insert(Secure);
+    }
 }
 
 async fn answer(
@@ -188,7 +213,7 @@ fn closes(headers: &HeaderMap) -> bool {
 }
 
 /// Reads as much as it takes to tell the protocols apart: what was read, and whether it is HTTP/2.
-async fn sniff(early: Bytes, stream: &mut TcpStream) -> io::Result<(Bytes, bool)> {
+async fn sniff(early: Bytes, stream: &mut Stream) -> io::Result<(Bytes, bool)> {
     let mut prefix = early;
     while PREFACE.starts_with(&prefix) && prefix.len() < PREFACE.len() {
         let mut rest = [0; PREFACE.len()];
@@ -206,7 +231,7 @@ async fn sniff(early: Bytes, stream: &mut TcpStream) -> io::Result<(Bytes, bool)
 /// A stream of which some bytes were read already.
 struct Prefixed {
     prefix: Bytes,
-    stream: TcpStream,
+    stream: Stream,
     carrier: Carrier,
     counts: Arc<Counts>,
 }

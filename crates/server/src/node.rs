@@ -15,6 +15,7 @@ use crate::channels::Channels;
 use crate::config::Config;
 use crate::health::{Health, Load, Overload};
 use crate::metrics::Metrics;
+use crate::tls::Tls;
 
 /// When to ask again whether the server is ready.
 const OVERLOADED_RETRY: Duration = Duration::from_secs(5);
@@ -26,6 +27,7 @@ pub(crate) struct Node {
     access_log: Option<Arc<AccessLog>>,
     health: Health,
     overload: Overload,
+    tls: Option<Arc<Tls>>,
     tasks: TaskTracker,
     stopping: CancellationToken,
     stopped: CancellationToken,
@@ -41,7 +43,7 @@ pub(crate) enum Mode {
 }
 
 impl Node {
-    pub(crate) fn new(config: Arc<Config>, log: Arc<dyn Log>, mode: Mode) -> Node {
+    pub(crate) fn new(config: Arc<Config>, log: Arc<dyn Log>, mode: Mode, tls: Option<Arc<Tls>>) -> Node {
         let format = config.server.access_log;
         let channels = Channels::new(config, log);
         let access_log = AccessLog::start(format, channels.metrics().log_lines_dropped.clone());
@@ -51,6 +53,7 @@ impl Node {
             access_log,
             health: Health::default(),
             overload: Overload::default(),
+            tls,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -99,6 +102,11 @@ impl Node {
 
     pub(crate) fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// TLS of its listeners, if they have it.
+    pub(crate) fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
     }
 
     /// Runs a connection or session; a stop waits for it.

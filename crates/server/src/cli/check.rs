@@ -1,15 +1,20 @@
 //! `plainwire check`.
 
 use std::path::Path;
+use std::time::SystemTime;
 
-use plainwire::Config;
+use plainwire::{Certificate, Config};
 
 use super::Failure;
 
 /// Says what a configuration has, or what is wrong with it.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path)?;
+    let certificate = Certificate::read(&config.tls).map_err(|error| format!("[tls]: {error}"))?;
     println!("{} is fine.", path.display());
+    if let Some(certificate) = certificate {
+        show(&certificate);
+    }
     for channel in config.channels() {
         let kind = match (channel.machine.is_some(), channel.messages) {
             (true, true) => "a state and messages",
@@ -29,4 +34,15 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
         println!("  {path} is {}{query}", alias.path);
     }
     Ok(())
+}
+
+fn show(certificate: &Certificate) {
+    println!(
+        "  TLS for {}, until {}",
+        certificate.names().join(", "),
+        httpdate::fmt_http_date(certificate.not_after())
+    );
+    for warning in certificate.warnings(SystemTime::now()) {
+        println!("  warning: {warning}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod connect;
 mod logs;
 mod post;
 mod serve;

@@ -4,10 +4,11 @@ use std::io::{self, Read, Write as _};
 use std::process::ExitCode;
 
 use clap::Args;
-use plainwire::client::{Client, ClientError, Verb, Write, Written};
+use plainwire::client::{ClientError, Verb, Write, Written};
 use plainwire::protocol::Json;
 
 use super::Failure;
+use super::connect::Connect;
 use super::show::shown;
 
 /// The request was wrong, or the server refused it: nothing happened.
@@ -19,7 +20,7 @@ const MAX_BODY: u64 = 64 << 20;
 
 #[derive(Args)]
 pub(super) struct Post {
-    /// The channel, as in http://127.0.0.1:8080/chat/general, or a command on it, as in …/counter:increment.
+    /// The channel, as in https://live.example/chat/general, or a command on it, as in …/counter:increment.
     url: String,
     /// What to send, as JSON; `-` reads standard input, `@FILE` a file. A command needs none if it takes no arguments.
     #[arg(allow_negative_numbers = true)]
@@ -42,9 +43,8 @@ pub(super) struct Post {
     /// How often to try again when there is no connection, or the server is busy.
     #[arg(long, value_name = "N", default_value_t = 5)]
     retries: u32,
-    /// Speak HTTP/2, with prior knowledge.
-    #[arg(long)]
-    http2: bool,
+    #[command(flatten)]
+    connect: Connect,
     /// Print the cursor on standard error.
     #[arg(long, short)]
     verbose: bool,
@@ -73,7 +73,7 @@ fn written(post: &Post) -> Result<Written, Failure> {
         key: post.key.clone(),
         if_match: post.if_match.clone(),
     };
-    let client = Client::new().http2(post.http2).retries(post.retries);
+    let client = post.connect.client()?.retries(post.retries);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(client.write(&post.url, write))?)
 }

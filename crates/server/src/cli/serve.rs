@@ -53,6 +53,7 @@ fn run(config: Config, dev: Option<&Common>, common: &Common) -> Result<(), Fail
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let wanted = config.server.listen;
+        let scheme = if config.tls.files().is_some() { "https" } else { "http" };
         let data = config.server.data.display().to_string();
         let mut builder = Plainwire::builder(config);
         if dev.is_some() {
@@ -65,10 +66,10 @@ fn run(config: Config, dev: Option<&Common>, common: &Common) -> Result<(), Fail
         let listener = TcpListener::bind(wanted).await.map_err(|error| in_use(wanted, &error))?;
         let address = listener.local_addr()?;
         match dev {
-            Some(_) => banner(address, &data)?,
+            Some(_) => banner(&format!("{scheme}://{address}"), &data)?,
             None => {
                 println!(
-                    "plainwire {} listens on http://{address}, data in {data}",
+                    "plainwire {} listens on {scheme}://{address}, data in {data}",
                     env!("CARGO_PKG_VERSION")
                 );
                 std::io::stdout().flush()?;
@@ -101,18 +102,18 @@ fn in_use(address: SocketAddr, error: &std::io::Error) -> Failure {
 }
 
 /// What a newcomer sees first.
-fn banner(address: SocketAddr, data: &str) -> std::io::Result<()> {
+fn banner(origin: &str, data: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let (bold, plain) = if out.is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     write!(
         out,
         "\n  {bold}Plainwire {version}{plain}, dev mode\n\n  \
-         Open   {bold}http://{address}/{plain}\n  \
+         Open   {bold}{origin}/{plain}\n  \
          Data   {data}\n\n  \
          Try, in three terminals:\n\n    \
-         curl -N 'http://{address}/counter?live=sse'\n    \
-         curl -d '{{\"value\":5}}' http://{address}/counter:increment\n    \
-         curl -d '{{\"value\":6}}' http://{address}/counter:decrement\n\n  \
+         curl -N '{origin}/counter?live=sse'\n    \
+         curl -d '{{\"value\":5}}' {origin}/counter:increment\n    \
+         curl -d '{{\"value\":6}}' {origin}/counter:decrement\n\n  \
          The last one is refused (400), and the first terminal hears nothing of it.\n  \
          More: 'plainwire --help', docs/http.md. Stop with Ctrl-C.\n\n",
         version = env!("CARGO_PKG_VERSION"),

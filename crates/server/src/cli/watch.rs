@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use futures_util::StreamExt as _;
 use plainwire::From;
-use plainwire::client::{Client, ClientError, Envelope, Remedy, Transport, Update, Watcher};
+use plainwire::client::{ClientError, Envelope, Remedy, Transport, Update, Watcher};
 
 use super::Failure;
+use super::connect::Connect;
 use super::show::{shown, time_of_day};
 
 /// What a shell reports of a program that SIGINT ended.
@@ -22,9 +23,8 @@ pub(super) struct Watch {
     /// The transport.
     #[arg(long, value_name = "TRANSPORT", value_enum, default_value_t = Over::Sse)]
     over: Over,
-    /// Speak HTTP/2, with prior knowledge.
-    #[arg(long)]
-    http2: bool,
+    #[command(flatten)]
+    connect: Connect,
     /// Begin right after this cursor.
     #[arg(long, value_name = "CURSOR", conflicts_with_all = ["last", "from_start"])]
     since: Option<String>,
@@ -91,7 +91,7 @@ fn run(watch: &Watch) -> Result<(), Failure> {
         (_, _, true) => From::Oldest,
         _ => From::Now,
     };
-    let watcher = Client::new().http2(watch.http2).watch(&watch.url, transport, from)?;
+    let watcher = watch.connect.client()?.watch(&watch.url, transport, from)?;
     // One thread of its own for what is not printing, so that an interrupt is heard while a slow reader holds printing up.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.spawn(async {
@@ -186,7 +186,12 @@ fn seconds(time: Duration) -> String {
 /// What a person can do about an error that no retry mends.
 fn advice(error: &ClientError) -> Option<&'static str> {
     match (error.remedy(), error.problem().map(|problem| problem.status)) {
-        (Remedy::Reauthenticate, _) => Some("the server wants other credentials"),
+        (Remedy::Reauthenticate, _) => {
+            Some("the server wants a token, or another one: --token or PLAINWIRE_TOKEN")
+        }
+        _ if matches!(error, ClientError::Tls(..)) => {
+            Some("--ca FILE names the certificate of who vouches for the server")
+        }
         (_, Some(404)) => Some("the server's configuration says which channels there are"),
         (_, Some(406)) => Some("try another transport with --over"),
         _ => None,

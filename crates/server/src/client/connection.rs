@@ -1,12 +1,12 @@
-//! One HTTP connection: HTTP/1.1, or HTTP/2 with prior knowledge.
+//! One HTTP connection: HTTP/1.1 or HTTP/2, with or without TLS.
 
 use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -17,9 +17,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::Client;
 use super::endpoint::Endpoint;
 use super::error::ClientError;
 use super::lines::MAX_PIECE;
+use super::security::Io;
 
 /// How long a connection may take to open: longer than any that is worth waiting for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +39,7 @@ pub(super) enum Version {
 pub(super) struct Connection {
     sender: Sender,
     endpoint: Endpoint,
+    authorization: Option<HeaderValue>,
     driver: Driver,
 }
 
@@ -55,16 +58,22 @@ impl Drop for Driver {
 }
 
 impl Connection {
-    pub(super) async fn open(endpoint: &Endpoint, version: Version) -> Result<Connection, ClientError> {
+    pub(super) async fn open(
+        client: &Client,
+        endpoint: &Endpoint,
+        version: Version,
+    ) -> Result<Connection, ClientError> {
         let address = endpoint.address();
         let failed = |error| ClientError::Connect(address.clone(), error);
         let opened = timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await;
         let stream = opened.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(stream);
-        let started = timeout(CONNECT_TIMEOUT, start(io, version, endpoint)).await;
+        let secured = timeout(CONNECT_TIMEOUT, client.security.secure(stream, endpoint, version)).await;
+        let io = TokioIo::new(secured.map_err(|_| failed(io::ErrorKind::TimedOut.into()))??);
+        let authorization = client.authorization.clone();
+        let started = timeout(CONNECT_TIMEOUT, start(io, version, endpoint, authorization.as_ref())).await;
         let (sender, driver) = started.map_err(|_| failed(io::ErrorKind::TimedOut.into()))??;
-        Ok(Connection { sender, endpoint: endpoint.clone(), driver })
+        Ok(Connection { sender, endpoint: endpoint.clone(), authorization, driver })
     }
 
     /// Asks, and waits for the head of the answer at most so long.
@@ -73,6 +82,7 @@ impl Connection {
         mut request: Request<Full<Bytes>>,
         patience: Duration,
     ) -> Result<Response<Incoming>, ClientError> {
+        request.headers_mut().extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
         let answer = match &mut self.sender {
             Sender::Http1(sender) => {
                 request.headers_mut().insert(HOST, self.endpoint.host());
@@ -102,9 +112,10 @@ impl Connection {
 }
 
 async fn start(
-    io: TokioIo<TcpStream>,
+    io: TokioIo<Box<dyn Io>>,
     version: Version,
     endpoint: &Endpoint,
+    authorization: Option<&HeaderValue>,
 ) -> Result<(Sender, Driver), ClientError> {
     if version == Version::Http1 {
         let started = http1::handshake(io).await;
@@ -118,6 +129,7 @@ async fn start(
         let mut probe = Request::new(Full::default());
         *probe.method_mut() = Method::OPTIONS;
         *probe.uri_mut() = endpoint.uri(&[]);
+        probe.headers_mut().extend(authorization.map(|value| (AUTHORIZATION, value.clone())));
         match select(&mut connection, Box::pin(sender.send_request(probe))).await {
             Either::Right((Ok(_), _)) => {}
             Either::Right((Err(error), _)) | Either::Left((Err(error), _)) => {

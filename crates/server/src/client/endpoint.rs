@@ -3,6 +3,7 @@
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
 use plainwire_protocol::Target;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 
 use super::error::ClientError;
 use crate::From;
@@ -11,10 +12,13 @@ use crate::From;
 const LIVE: &str = "/_/live";
 /// The port of `http` and `ws`.
 const HTTP_PORT: u16 = 80;
+/// The port of `https` and `wss`.
+const HTTPS_PORT: u16 = 443;
 
 /// Where a channel or a command is: whom to connect to, and what to ask for there.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
+    is_secure: bool,
     authority: Authority,
     path: String,
     /// What stands in the URL's query, apart from where to begin and how to deliver.
@@ -24,17 +28,16 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Parses `http://HOST[:PORT]/CHANNEL` and its kind. `ws` is another word for `http`; without a scheme, `http` is meant.
+    /// Parses `http://HOST[:PORT]/CHANNEL` and its kind. `ws` is another word for `http`, and `wss` for `https`; without a scheme,
+    /// `http` is meant.
     pub(super) fn parse(text: &str) -> Result<Endpoint, ClientError> {
         let bad = |why: String| ClientError::Url(format!("'{text}' is no URL of a channel: {why}"));
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" | "ws" => {}
-            "https" | "wss" => {
-                return Err(bad("TLS is not supported yet; use http:// or ws://".to_owned()));
-            }
-            _ => return Err(bad(format!("the scheme '{scheme}' is not http or ws"))),
-        }
+        let is_secure = match scheme.to_ascii_lowercase().as_str() {
+            "http" | "ws" => false,
+            "https" | "wss" => true,
+            _ => return Err(bad(format!("the scheme '{scheme}' is not http, https, ws or wss"))),
+        };
         let uri: Uri =
             format!("http://{}", escaped(rest)).parse().map_err(|error| bad(format!("{error}")))?;
         let authority = uri.authority().cloned().ok_or_else(|| bad("there is no host".to_owned()))?;
@@ -44,7 +47,8 @@ impl Endpoint {
         if uri.path() == "/" {
             return Err(bad("there is no channel; http://HOST:PORT/CHANNEL is needed".to_owned()));
         }
-        let mut endpoint = Endpoint { authority, path: uri.path().to_owned(), query: Vec::new(), from: None };
+        let path = uri.path().to_owned();
+        let mut endpoint = Endpoint { is_secure, authority, path, query: Vec::new(), from: None };
         for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             match &*name {
                 "since" => endpoint.from = Some(start(&value)),
@@ -68,7 +72,20 @@ impl Endpoint {
 
     /// Whom to connect to, for a socket.
     pub(super) fn address(&self) -> String {
-        format!("{}:{}", self.authority.host(), self.authority.port_u16().unwrap_or(HTTP_PORT))
+        let usual = if self.is_secure { HTTPS_PORT } else { HTTP_PORT };
+        format!("{}:{}", self.authority.host(), self.authority.port_u16().unwrap_or(usual))
+    }
+
+    /// Whether TLS is spoken there.
+    pub(super) fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+
+    /// Whose certificate the server must have.
+    pub(super) fn server_name(&self) -> Result<ServerName<'static>, InvalidDnsNameError> {
+        let host = self.authority.host();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        ServerName::try_from(bare.to_owned())
     }
 
     /// Whom to ask, for the request.
@@ -104,8 +121,9 @@ impl Endpoint {
         let query = query.extend_pairs(own.chain(parameters.iter().copied())).finish();
         let mark = if query.is_empty() { "" } else { "?" };
         let path_and_query = format!("{}{mark}{query}", self.path);
+        let scheme = if self.is_secure { "https" } else { "http" };
         let uri =
-            Uri::builder().scheme("http").authority(self.authority.clone()).path_and_query(path_and_query);
+            Uri::builder().scheme(scheme).authority(self.authority.clone()).path_and_query(path_and_query);
         uri.build().expect("made of parts that were parsed")
     }
 }
@@ -145,11 +163,14 @@ mod tests {
         let uri = |text: &str| endpoint(text).uri(&[]).to_string();
         assert_eq!(uri("http://h:8080/chat/general"), "http://h:8080/chat/general");
         assert_eq!(uri("ws://h/c"), "http://h/c");
+        assert_eq!(uri("wss://h/c"), "https://h/c");
         assert_eq!(uri("localhost:8080/counter:increment"), "http://localhost:8080/counter:increment");
         assert_eq!(uri("http://h/chat/smørrebrød {1}"), "http://h/chat/sm%C3%B8rrebr%C3%B8d%20%7B1%7D");
         assert_eq!(uri("http://h/c#fragment"), "http://h/c");
         assert_eq!(endpoint("http://[::1]:80/c").address(), "[::1]:80");
         assert_eq!(endpoint("http://h/c").address(), "h:80");
+        assert_eq!(endpoint("https://h/c").address(), "h:443");
+        assert_eq!(endpoint("https://[::1]/c").server_name().unwrap().to_str(), "::1");
     }
 
     #[test]
@@ -171,8 +192,6 @@ mod tests {
     #[test]
     fn what_cannot_be_used_says_why() {
         for (text, why) in [
-            ("https://h/c", "TLS"),
-            ("wss://h/c", "TLS"),
             ("ftp://h/c", "'ftp'"),
             ("http://h", "no channel"),
             ("http://h/", "no channel"),

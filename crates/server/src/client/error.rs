@@ -20,6 +20,9 @@ pub enum ClientError {
     /// Nobody listens there, or nobody can be reached.
     #[error("cannot connect to {0}: {1}")]
     Connect(String, std::io::Error),
+    /// The server could not prove who it is, or does not speak TLS as it should.
+    #[error("no safe connection to {0}: {1}")]
+    Tls(String, String),
     /// The connection broke off.
     #[error("the connection broke off: {0}")]
     Broken(String),
@@ -88,6 +91,7 @@ impl ClientError {
             ClientError::Handshake(ResponseError::Status(status)) => remedy_of(status.as_u16(), None),
             ClientError::Url(_)
             | ClientError::Request(_)
+            | ClientError::Tls(..)
             | ClientError::Closed(..)
             | ClientError::Handshake(_)
             | ClientError::Protocol(_)

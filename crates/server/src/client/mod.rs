@@ -18,7 +18,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A client speaks `http` and `ws`, HTTP/1.1 or HTTP/2 with prior knowledge; TLS is not supported yet.
+//! A client speaks `http`, `https`, `ws` and `wss`, HTTP/1.1 or HTTP/2. Over TLS, a server must prove to be who it is called.
 
 mod backoff;
 mod connection;
@@ -27,6 +27,7 @@ mod error;
 mod lines;
 mod pages;
 mod place;
+mod security;
 mod sse;
 mod stream;
 #[cfg(test)]
@@ -37,7 +38,11 @@ mod watcher;
 mod websocket;
 mod write;
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use http::HeaderValue;
 
 pub use error::{ClientError, Remedy};
 pub use transport::Transport;
@@ -48,6 +53,7 @@ pub use write::{Verb, Write, Written};
 use crate::From;
 use endpoint::Endpoint;
 use place::Place;
+use security::{Roots, Security};
 
 /// How often a server says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(25);
@@ -65,12 +71,21 @@ pub struct Client {
     retries: u32,
     patience: Duration,
     interval: Duration,
+    security: Arc<Security>,
+    authorization: Option<HeaderValue>,
 }
 
 impl Default for Client {
     fn default() -> Client {
         let patience = HEARTBEAT.mul_f64(HEARTBEATS_MISSED);
-        Client { http2: false, retries: RETRIES, patience, interval: POLL_INTERVAL }
+        Client {
+            http2: false,
+            retries: RETRIES,
+            patience,
+            interval: POLL_INTERVAL,
+            security: Arc::default(),
+            authorization: None,
+        }
     }
 }
 
@@ -80,10 +95,37 @@ impl Client {
         Client::default()
     }
 
-    /// Speaks HTTP/2 with prior knowledge; WebSockets over it, too (RFC 8441).
+    /// Speaks HTTP/2: agreed on over TLS, with prior knowledge without it. WebSockets over it, too (RFC 8441).
     #[must_use]
     pub fn http2(self, http2: bool) -> Client {
         Client { http2, ..self }
+    }
+
+    /// Believes servers that the certificates of a PEM file vouch for, and no others. Without it, those that this machine trusts:
+    /// its certificate store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+    #[must_use]
+    pub fn ca(self, file: impl Into<PathBuf>) -> Client {
+        Client { security: Arc::new(Security::of(Roots::File(file.into()))), ..self }
+    }
+
+    /// Takes any certificate, of servers on this machine: a connection to another is refused.
+    #[must_use]
+    pub fn insecure(self) -> Client {
+        Client { security: Arc::new(Security::of(Roots::NobodyHere)), ..self }
+    }
+
+    /// Shows a token with each request (`Authorization: Bearer`, RFC 6750 §2.1).
+    ///
+    /// # Errors
+    /// If it has characters that no token has.
+    pub fn token(self, token: &str) -> Result<Client, ClientError> {
+        let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).ok().filter(|_| is_token);
+        let Some(mut value) = value else {
+            return Err(ClientError::Request("a token has visible ASCII characters only".to_owned()));
+        };
+        value.set_sensitive(true);
+        Ok(Client { authorization: Some(value), ..self })
     }
 
     /// How often a write is tried again after it failed for a reason that may pass.

@@ -53,7 +53,7 @@ enum Asking {
 
 impl Pages {
     pub(super) async fn open(opening: &Opening<'_>, mode: Mode) -> Result<Pages, ClientError> {
-        let connection = Connection::open(opening.endpoint, opening.version()).await?;
+        let connection = Connection::open(opening.client, opening.endpoint, opening.version()).await?;
         // Whoever watches from now on by short polls wants states, where there are some.
         let newest = match mode {
             Mode::Long => opening.place.from() == From::Now,

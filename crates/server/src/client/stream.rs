@@ -78,7 +78,7 @@ fn enveloped(event: Event, channel: Option<&String>) -> Result<Envelope, ClientE
 
 impl Stream {
     pub(super) async fn open(opening: &Opening<'_>, framing: Framing) -> Result<Stream, ClientError> {
-        let mut connection = Connection::open(opening.endpoint, opening.version()).await?;
+        let mut connection = Connection::open(opening.client, opening.endpoint, opening.version()).await?;
         let media_type = framing.media_type();
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(media_type))]);
         let response = connection.ask(get(opening.uri(), headers), opening.patience).await?;

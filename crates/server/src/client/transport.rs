@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::Client;
 use super::connection::Version;
 use super::endpoint::Endpoint;
 use super::error::ClientError;
@@ -42,6 +43,7 @@ pub(super) enum Said {
 
 /// What a connection needs to know.
 pub(super) struct Opening<'a> {
+    pub(super) client: &'a Client,
     pub(super) endpoint: &'a Endpoint,
     pub(super) place: &'a Place,
     pub(super) http2: bool,

@@ -112,6 +112,7 @@ impl Watch {
     /// What the connection says next; opens one if there is none.
     async fn hear(&mut self) -> Result<Said, ClientError> {
         let opening = Opening {
+            client: &self.client,
             endpoint: &self.endpoint,
             place: &self.place,
             http2: self.client.http2,

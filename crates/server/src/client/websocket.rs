@@ -32,7 +32,7 @@ impl Socket {
     pub(super) async fn open(opening: &Opening<'_>) -> Result<Socket, ClientError> {
         let handshake = ClientHandshake::new(random(), &[SUBPROTOCOL], DeflateConfig::default());
         let version = if opening.http2 { Version::Http2Connect } else { Version::Http1 };
-        let mut connection = Connection::open(opening.endpoint, version).await?;
+        let mut connection = Connection::open(opening.client, opening.endpoint, version).await?;
         let request = match opening.http2 {
             false => get(opening.uri(), handshake.upgrade_headers()),
             true => {

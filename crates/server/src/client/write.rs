@@ -100,7 +100,7 @@ impl Client {
         request: &Request<Full<Bytes>>,
     ) -> Result<Written, ClientError> {
         let version = if self.http2 { Version::Http2 } else { Version::Http1 };
-        let mut connection = Connection::open(endpoint, version).await?;
+        let mut connection = Connection::open(self, endpoint, version).await?;
         let response = connection.ask(request.clone(), ANSWER_TIMEOUT).await?;
         if response.status().is_success() {
             written(response).await

@@ -9,7 +9,7 @@ use plainwire_log::Durability;
 use toml::de::DeValue;
 
 use super::auth::Secret;
-use super::{AccessLogFormat, Engine};
+use super::{AccessLogFormat, Engine, TlsVersion};
 use crate::auth::Algorithm;
 
 /// A kind of option value. Environment variables give text, files also TOML's own integers, booleans and arrays.
@@ -68,6 +68,10 @@ pub(super) struct EngineName;
 pub(super) struct Durable;
 /// `off`, `text` or `json`.
 pub(super) struct AccessLogName;
+/// A file that may be named.
+pub(super) struct OptionalFile;
+/// `1.2` or `1.3`.
+pub(super) struct TlsVersionName;
 
 impl Kind for Address {
     type Value = SocketAddr;
@@ -340,6 +344,28 @@ impl Kind for AccessLogName {
             "text" => Ok(AccessLogFormat::Text),
             "json" => Ok(AccessLogFormat::Json),
             _ => Err(format!("an access log is \"off\", \"text\" or \"json\", not \"{text}\"")),
+        }
+    }
+}
+
+impl Kind for OptionalFile {
+    type Value = Option<PathBuf>;
+    const NAME: &'static str = "path";
+
+    fn from_text(text: &str) -> Result<Option<PathBuf>, String> {
+        Ok((!text.is_empty()).then(|| text.into()))
+    }
+}
+
+impl Kind for TlsVersionName {
+    type Value = TlsVersion;
+    const NAME: &'static str = "`1.2` or `1.3`";
+
+    fn from_text(text: &str) -> Result<TlsVersion, String> {
+        match text {
+            "1.2" => Ok(TlsVersion::Tls12),
+            "1.3" => Ok(TlsVersion::Tls13),
+            _ => Err(format!("there is no version \"{text}\" of TLS here, only \"1.2\" and \"1.3\"")),
         }
     }
 }

@@ -27,11 +27,11 @@ pub use alias::Alias;
 pub use auth::{Auth, Secret};
 pub use channel::{Channel, MessageSchema};
 pub use fault::{ConfigError, Fault, Place};
-pub use options::{AuthOptions, Server, Tail};
+pub use options::{AuthOptions, Server, Tail, Tls};
 pub use reference::reference;
 
 use fault::Faults;
-use table::Table;
+use table::{Table, table_of};
 
 /// The configuration that `plainwire dev` starts with: a documented example of everything.
 pub const DEV_TOML: &str = include_str!("dev.toml");
@@ -42,6 +42,8 @@ pub const DEV_TOML: &str = include_str!("dev.toml");
 pub struct Config {
     /// The process and its connections.
     pub server: Server,
+    /// Encryption of what is listened for.
+    pub tls: Tls,
     /// What is kept in memory of channels that somebody listens to.
     pub tail: Tail,
     /// Who a request is from.
@@ -70,6 +72,15 @@ pub enum AccessLogFormat {
     Json,
 }
 
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
 /// The channels of a configuration, the most specific pattern first.
 #[derive(Clone, Debug, Default)]
 struct Channels(Vec<Arc<Channel>>);
@@ -79,6 +90,7 @@ impl Config {
     pub fn empty() -> Config {
         Config {
             server: Server::default(),
+            tls: Tls::default(),
             tail: Tail::default(),
             auth: Auth::default(),
             channels: Channels::default(),
@@ -129,12 +141,16 @@ impl Config {
         for row in Server::ROWS {
             overlay(&lookup, server_variable(row.name), |text| self.server.set(row.name, text))?;
         }
+        for row in Tls::ROWS {
+            overlay(&lookup, tls_variable(row.name), |text| self.tls.set(row.name, text))?;
+        }
         for row in Tail::ROWS {
             overlay(&lookup, tail_variable(row.name), |text| self.tail.set(row.name, text))?;
         }
         for row in AuthOptions::ROWS {
             overlay(&lookup, auth_variable(row.name), |text| self.auth.options.set(row.name, text))?;
         }
+        self.tls.check().map_err(|message| ConfigError::of("PLAINWIRE_TLS_…", message))?;
         self.check_conformance().map_err(|message| ConfigError::of("PLAINWIRE_CONFORMANCE", message))
     }
 
@@ -183,6 +199,22 @@ impl Config {
     }
 }
 
+impl Tls {
+    /// The files of the certificate and its key, if connections are encrypted.
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        self.certificate.as_deref().zip(self.key.as_deref())
+    }
+
+    /// A certificate is of no use without its key.
+    fn check(&self) -> Result<(), String> {
+        match (&self.certificate, &self.key) {
+            (Some(_), None) => Err("`[tls]` has a `certificate` and no `key`".to_owned()),
+            (None, Some(_)) => Err("`[tls]` has a `key` and no `certificate`".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Channels {
     fn find(&self, name: &ChannelName) -> Option<&Arc<Channel>> {
         self.0.iter().find(|channel| channel.pattern.matches(name))
@@ -202,6 +234,16 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
         if let Err(message) = config.check_conformance()
             && let Some(item) = section.take("conformance")
         {
+            faults.at(item.span(), message);
+        }
+        section.finish(faults);
+    }
+    if let Some(item) = root.take("tls")
+        && let Some(section) = table_of("tls", item, faults)
+    {
+        let mut section = Table::new(section);
+        config.tls = Tls::read(&mut section, faults);
+        if let Err(message) = config.tls.check() {
             faults.at(item.span(), message);
         }
         section.finish(faults);
@@ -259,6 +301,11 @@ fn overlay(
 /// The environment variable of an option of `[server]`.
 fn server_variable(name: &str) -> String {
     format!("PLAINWIRE_{}", name.to_uppercase())
+}
+
+/// The environment variable of an option of `[tls]`.
+fn tls_variable(name: &str) -> String {
+    format!("PLAINWIRE_TLS_{}", name.to_uppercase())
 }
 
 /// The environment variable of an option of `[tail]`.

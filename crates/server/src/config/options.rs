@@ -12,7 +12,7 @@ use super::auth::Secret;
 use super::fault::Faults;
 use super::kind::*;
 use super::table::Table;
-use super::{AccessLogFormat, Engine};
+use super::{AccessLogFormat, Engine, TlsVersion};
 use crate::auth::Algorithm;
 
 /// One row of the table, as the reference shows it.
@@ -144,6 +144,18 @@ options! {
         page_limit: usize = Count "1000" in "1".."100000";
         /// Opens the routes that conformance suites need. On a loopback address only.
         conformance: bool = Switch "false";
+    }
+}
+
+options! {
+    /// `[tls]`: encryption of everything that is listened for. Without a certificate there is none.
+    pub struct Tls {
+        /// The certificate, and those that vouch for it, in a PEM file. Read again when it changes.
+        certificate: Option<PathBuf> = OptionalFile "";
+        /// The certificate's private key, in a PEM file that nobody else may read.
+        key: Option<PathBuf> = OptionalFile "";
+        /// The oldest version of TLS that is spoken.
+        min_version: TlsVersion = TlsVersionName "1.2";
     }
 }
 

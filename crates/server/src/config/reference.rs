@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-use super::options::{AuthOptions, ChannelOptions, Retain, Row, Server, Tail};
-use super::{DEV_TOML, auth_variable, server_variable, tail_variable};
+use super::options::{AuthOptions, ChannelOptions, Retain, Row, Server, Tail, Tls};
+use super::{DEV_TOML, auth_variable, server_variable, tail_variable, tls_variable};
 
 /// The reference of all options, in Markdown.
 pub fn reference() -> String {
     let mut text = String::from(INTRODUCTION);
     section(&mut text, "[server]", "The process and its connections.", Server::ROWS, Some(server_variable));
+    section(&mut text, "[tls]", TLS_ABOUT, Tls::ROWS, Some(tls_variable));
     section(
         &mut text,
         "[tail]",
@@ -75,6 +76,11 @@ Further keys, each with one of the first four. Files are read again when they ch
 | `alg` | the one algorithm that the key is used for |
 "#;
 
+const TLS_ABOUT: &str = "\
+Encryption (TLS 1.3 and 1.2) of everything that is listened for; without a certificate there is none. `listen` is then `https://` and `wss://` alone. HTTP/2 is agreed on by ALPN. The
+files are looked at every second and read again when they changed, both together: a pair that does not fit, or is half written, is not used, and the one before stays. Connections
+that are open go on. `plainwire check` says what is wrong with the files, and until when the certificate is valid.";
+
 const CHANNEL: &str = r#"
 ## `[channel."PATTERN"]`
 
@@ -94,7 +100,7 @@ Further keys:
 | `schema` | a JSON Schema that every state fits |
 | `command.NAME` | a command: `POST /CHANNEL:NAME` |
 | `rule` | a list of rules: `[[channel.NAME.rule]]` |
-| `handler` | the `http://` URL of an app that decides all other commands; see [commands](commands.md) |
+| `handler` | the `http://` or `https://` URL of an app that decides all other commands; see [commands](commands.md) |
 
 ### `[channel.NAME.command.NAME]`
 

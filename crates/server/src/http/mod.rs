@@ -41,6 +41,10 @@ use crate::stream::Opening;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Takeable;
 
+/// Marks a request that came over TLS, as `https` or `wss`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Secure;
+
 fn is_takeable(head: &Parts) -> bool {
     head.extensions.get::<Takeable>().is_some()
 }

@@ -16,7 +16,7 @@ use super::connection::{Connection, Fate, Role, Then};
 use super::inbox::Bell;
 use super::shared::Shared;
 use crate::config::Config;
-use crate::http::{Body, Length, Takeable, write_head};
+use crate::http::{Body, Length, Secure, Takeable, write_head};
 use crate::metrics::Carrier;
 
 /// Most header lines. A head with more is for hyper, which refuses it.
@@ -65,13 +65,18 @@ impl Connection {
                 return Ok(Some(Fate::Ends));
             }
             shared.counts.bytes_in.of(Carrier::Requests).add_alone(count as u64);
-            self.readable = count == shared.buffer.len() || self.hung_up;
+            self.readable = self.socket.has_more(count == shared.buffer.len()) || self.hung_up;
             match arrived(&shared.buffer[..count], shared.config()) {
                 Arrived::Other => {
                     self.early = Some(Box::new(Bytes::copy_from_slice(&shared.buffer[..count])));
                     return Ok(Some(Fate::Returns));
                 }
-                Arrived::Read(request) => self.answer_to(*request, shared),
+                Arrived::Read(mut request) => {
+                    if self.socket.is_secure() {
+                        request.extensions_mut().insert(Secure);
+                    }
+                    self.answer_to(*request, shared);
+                }
             }
         }
     }

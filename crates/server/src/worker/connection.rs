@@ -1,7 +1,6 @@
 //! One taken-over connection.
 
 use std::io;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +22,7 @@ use crate::access_log::{Happened, Record};
 use crate::http::{Length, Live, write_head};
 use crate::metrics::{Carrier, Http, Transport};
 use crate::stream::{Due, Framing, Pace, jittered};
+use crate::tls::Link;
 use crate::ws::CLOSE_TIMEOUT;
 
 /// How long the last bytes may go without progress before the connection is cut.
@@ -42,7 +42,7 @@ pub(crate) struct Key {
 
 /// A connection that hyper gave up, and what it was taken for.
 pub(crate) struct Taken {
-    pub(crate) stream: TcpStream,
+    pub(crate) link: Link,
     /// What was read of it beyond the request.
     pub(crate) early: Bytes,
     /// The answer, of which nothing was sent.
@@ -144,20 +144,21 @@ impl Connection {
     /// A connection between requests. `early` was read of it already.
     pub(super) fn new(
         key: Key,
-        stream: TcpStream,
+        link: Link,
         early: Bytes,
         counted: Counted,
         registry: &Registry,
         shared: &Shared,
     ) -> io::Result<Connection> {
+        let socket = Socket::register(link, registry, Token(key.index as usize))?;
         Ok(Connection {
             key,
-            socket: Socket::register(stream, registry, Token(key.index as usize))?,
             feeds: Feeds::default(),
             role: Role::Asking(None),
             unsent: Bytes::new(),
             blocked: false,
-            readable: false,
+            // What was decrypted already is in no socket that could tell of it.
+            readable: socket.has_more(false),
             hung_up: false,
             pace: Pace::new(shared.now, shared.config()),
             timer: None,
@@ -166,6 +167,7 @@ impl Connection {
             counted,
             sent: 0,
             record: None,
+            socket,
         })
     }
 
@@ -223,6 +225,9 @@ impl Connection {
         }
         if event.is_writable() {
             self.blocked = false;
+            if self.socket.is_behind() && !self.catch_up(shared) {
+                return Fate::Ends;
+            }
         }
         self.readable |= event.is_readable() || event.is_read_closed();
         self.hung_up |= event.is_read_closed();
@@ -231,6 +236,26 @@ impl Connection {
             Role::Stream(_) | Role::Poll(_) | Role::Finishing(_) if self.hung_up => Fate::Ends,
             _ => self.pump(shared),
         }
+    }
+
+    /// Sends what was encrypted when the socket refused it. Says whether the connection is still there.
+    fn catch_up(&mut self, shared: &Shared) -> bool {
+        match self.socket.flush() {
+            Ok(sent) => {
+                self.blocked = !sent;
+                self.pace.sent(shared.now);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a connection broke off");
+                false
+            }
+        }
+    }
+
+    /// Whether nothing waits to be sent.
+    fn is_sent(&self) -> bool {
+        self.unsent.is_empty() && !self.socket.is_behind()
     }
 
     /// Does everything that can be done: sends, listens, and looks what comes next, until the socket is full or there is
@@ -257,8 +282,8 @@ impl Connection {
                 Role::Leaving(limit) => self.discard(limit, shared),
             };
             match self.role {
-                Role::Finishing(Then::Leave) if self.unsent.is_empty() => return Ok(self.leave(shared)),
-                Role::Finishing(Then::NextRequest) if self.unsent.is_empty() => {
+                Role::Finishing(Then::Leave) if self.is_sent() => return Ok(self.leave(shared)),
+                Role::Finishing(Then::NextRequest) if self.is_sent() => {
                     self.role = Role::Asking(None);
                 }
                 _ => {

@@ -14,6 +14,7 @@ use super::Counted;
 use super::connection::{Key, Taken};
 use crate::channels::{OpenChannel, Relay, Signal};
 use crate::metrics::Counts;
+use crate::tls::Link;
 
 /// Where others leave notes for a worker.
 ///
@@ -28,6 +29,8 @@ pub(crate) struct Inbox {
 pub(crate) enum Note {
     /// A connection that was just accepted.
     Accepted(TcpStream, Counted),
+    /// One whose handshake is done.
+    Secured(Link, Counted),
     /// A connection that hyper gave up.
     Taken(Box<Taken>),
     /// A reader on this thread wants to hear of a channel.

@@ -179,7 +179,8 @@ impl Connection {
         };
         shared.counts.bytes_in.of(Carrier::WebSocket).add_alone(count as u64);
         // Less than there was room for is all that there was, but for the end.
-        self.readable = count == shared.buffer.len() || (self.hung_up && count > 0);
+        let filled = count == shared.buffer.len();
+        self.readable = self.socket.has_more(filled) || (self.hung_up && count > 0);
         if count == 0 {
             talking.talk(self.key, shared).conversation.hung_up();
         } else {

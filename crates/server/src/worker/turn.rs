@@ -24,6 +24,7 @@ use crate::channels::Signal;
 use crate::listen;
 use crate::metrics::OfWorker;
 use crate::node::Node;
+use crate::tls::{self, HTTP2, Handshakes, Link, Tls};
 
 /// Sockets that are told of at a time.
 const EVENTS: usize = 1024;
@@ -51,6 +52,7 @@ pub(super) struct Worker {
     drain: Arc<Bell>,
     draining: Arc<Signal>,
     reader: usize,
+    handshakes: Handshakes,
 }
 
 impl Worker {
@@ -80,6 +82,7 @@ impl Worker {
             drain,
             draining,
             reader,
+            handshakes: Handshakes::default(),
         })
     }
 
@@ -111,13 +114,17 @@ impl Worker {
         self.shared.inbox.take(cx, &mut notes);
         for note in notes.drain(..) {
             match note {
-                Note::Accepted(stream, counted) => self.add(stream, Bytes::new(), counted, Connection::pump),
+                Note::Accepted(stream, counted) => match self.shared.node.tls().cloned() {
+                    Some(tls) => self.secure(tls, stream, counted),
+                    None => self.add(stream.into(), Bytes::new(), counted, Connection::pump),
+                },
+                Note::Secured(link, counted) => self.add(link, Bytes::new(), counted, Connection::pump),
                 Note::Taken(taken) => {
-                    let Taken { stream, early, head, live, counted } = *taken;
+                    let Taken { link, early, head, live, counted } = *taken;
                     let begin = |connection: &mut Connection, shared: &mut Shared| {
                         connection.take_over(&head, *live, shared)
                     };
-                    self.add(stream, early, counted, begin);
+                    self.add(link, early, counted, begin);
                 }
                 Note::Topic(topic) => self.refresh(topic),
                 Note::Follow(channel, reader, signal) => self.shared.topics.follow(channel, reader, signal),
@@ -137,10 +144,9 @@ impl Worker {
     }
 
     /// Gives a connection to hyper, which gives it back when there is something to watch.
-    fn serve(&self, stream: TcpStream, early: Bytes, counted: Counted) {
+    fn serve(&self, link: Link, early: Bytes, counted: Counted) {
         let Shared { node, inbox, service, .. } = &self.shared;
-        let serving =
-            listen::connection(node.clone(), service.clone(), inbox.clone(), stream, early, counted);
+        let serving = listen::connection(node.clone(), service.clone(), inbox.clone(), link, early, counted);
         node.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::debug!(%error, "a connection broke off");
@@ -148,10 +154,37 @@ impl Worker {
         });
     }
 
+    /// Has a connection shake hands. If it speaks HTTP/1.1 then, it comes back by a note.
+    fn secure(&self, tls: Arc<Tls>, stream: TcpStream, counted: Counted) {
+        let Shared { node, inbox, service, .. } = &self.shared;
+        let (inbox, service) = (inbox.clone(), service.clone());
+        let place = self.handshakes.begin();
+        let (limit, stopping) = (node.config().server.header_timeout, node.stopping());
+        let serving = node.clone();
+        node.spawn(async move {
+            let accepted = tokio::select! {
+                accepted = tls::accept(&tls, stream, limit, place) => accepted,
+                () = stopping.cancelled() => return,
+            };
+            match accepted {
+                Ok(Some(link)) if link.protocol() == Some(HTTP2) => {
+                    let served =
+                        Box::pin(listen::connection(serving, service, inbox, link, Bytes::new(), counted));
+                    if let Err(error) = served.await {
+                        tracing::debug!(%error, "a connection broke off");
+                    }
+                }
+                Ok(Some(link)) => inbox.put(Note::Secured(link, counted)),
+                Ok(None) => tracing::debug!("a client spoke HTTP without TLS"),
+                Err(error) => tracing::debug!(%error, "a handshake failed"),
+            }
+        });
+    }
+
     /// Adds a connection and does the first thing with it.
     fn add(
         &mut self,
-        stream: TcpStream,
+        link: Link,
         early: Bytes,
         counted: Counted,
         first: impl FnOnce(&mut Connection, &mut Shared) -> Fate,
@@ -160,7 +193,7 @@ impl Worker {
         let place = self.connections.vacant_entry();
         let key = Key { index: place.key() as u32, generation: self.generation };
         let registry = self.sockets.get_ref().registry();
-        match Connection::new(key, stream, early, counted, registry, &self.shared) {
+        match Connection::new(key, link, early, counted, registry, &self.shared) {
             Ok(connection) => {
                 place.insert(connection);
                 self.with(key, first);
@@ -183,11 +216,13 @@ impl Worker {
             return;
         }
         let (socket, early, counted) = self.connections.remove(index).end(&mut self.shared);
-        if fate == Fate::Returns {
-            match socket.release(self.sockets.get_ref().registry()) {
-                Ok(stream) => self.serve(stream, early, counted),
-                Err(error) => tracing::debug!(%error, "a connection could not be given back"),
-            }
+        if fate == Fate::Ends {
+            socket.hang_up();
+            return;
+        }
+        match socket.release(self.sockets.get_ref().registry()) {
+            Ok(link) => self.serve(link, early, counted),
+            Err(error) => tracing::debug!(%error, "a connection could not be given back"),
         }
     }
 

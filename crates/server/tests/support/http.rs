@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::{ClientConfig, ClientConnection};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
@@ -19,6 +21,8 @@ const SEGMENT: u32 = 536;
 /// A connection, and what was received on it and not looked at yet.
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
+    /// What is spoken over it, unless that is HTTP itself.
+    pub(crate) tls: Option<Box<ClientConnection>>,
     received: Vec<u8>,
     /// What is left of the body that is being read.
     body: BodyLeft,
@@ -101,11 +105,33 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
-        Ok(Connection { stream, received: Vec::new(), body: BodyLeft::Bytes(0), cut_after: None })
+        Ok(Connection { stream, tls: None, received: Vec::new(), body: BodyLeft::Bytes(0), cut_after: None })
+    }
+
+    /// Speaks TLS from now on, with a server of a name.
+    pub(crate) fn secured(mut self, config: &Arc<ClientConfig>, name: &str) -> io::Result<Connection> {
+        let name = name.to_owned().try_into().expect("a name");
+        let mut tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(Box::new(tls));
+        Ok(self)
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.tls {
+            None => self.stream.write_all(bytes),
+            Some(tls) => {
+                let mut stream = rustls::Stream::new(tls, &mut self.stream);
+                stream.write_all(bytes)?;
+                stream.flush()
+            }
+        }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server reads");
+        self.write(bytes).expect("the server reads");
     }
 
     /// Says that nothing more will be sent.
@@ -130,7 +156,7 @@ impl Connection {
         }
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(body.unwrap_or_default());
-        self.stream.write_all(&bytes)
+        self.write(&bytes)
     }
 
     /// Sends a request and reads its whole answer.
@@ -245,7 +271,10 @@ impl Connection {
             let _ = self.stream.shutdown(Shutdown::Both);
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        let count = self.stream.read(&mut buffer[..most])?;
+        let count = match &mut self.tls {
+            None => self.stream.read(&mut buffer[..most])?,
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).read(&mut buffer[..most])?,
+        };
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -4,13 +4,16 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use plainwire::protocol::websocket::DeflateConfig;
+use rustls::ClientConfig;
 use tempfile::TempDir;
 
+use super::tls::Authority;
 use super::{Connection, DEADLINE, Live, Response, Transport, WebSocket};
 
 const PLAINWIRE: &str = env!("CARGO_BIN_EXE_plainwire");
@@ -56,6 +59,8 @@ pub(crate) struct Server {
     args: Vec<String>,
     directory: TempDir,
     stderr: Mutex<Receiver<String>>,
+    /// How to speak TLS with it, if it does.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 impl Server {
@@ -80,9 +85,28 @@ impl Server {
         Server::start(directory, args)
     }
 
+    /// `plainwire serve` with a configuration, and TLS with a certificate for `localhost`.
+    pub(crate) fn secure(toml: &str, authority: &Authority) -> Server {
+        let directory = TempDir::new().expect("a directory");
+        authority.issue(&["localhost"]).write(directory.path());
+        let config = directory.path().join("plainwire.toml");
+        let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| directory.path().join(name));
+        let tls = format!("[tls]\ncertificate = {certificate:?}\nkey = {key:?}\n");
+        std::fs::write(&config, format!("{toml}\n{tls}")).expect("a file");
+        let args = vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()];
+        let mut server = Server::start(directory, args);
+        server.tls = Some(authority.client());
+        server
+    }
+
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     fn start(directory: TempDir, args: Vec<String>) -> Server {
         let (child, address, stderr) = launch(&args, &directory.path().join("data"), "127.0.0.1:0");
-        Server { child, address, args, directory, stderr: Mutex::new(stderr) }
+        Server { child, address, args, directory, stderr: Mutex::new(stderr), tls: None }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -126,15 +150,43 @@ impl Server {
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        Connection::open(self.address)
+        self.secured(Connection::open(self.address))
+    }
+
+    /// A connection to it, made to speak what the server does.
+    pub(crate) fn secured(&self, connection: Connection) -> Connection {
+        match &self.tls {
+            None => connection,
+            Some(tls) => connection.secured(tls, "localhost").expect("a handshake"),
+        }
+    }
+
+    /// Waits for a line that it logs.
+    #[track_caller]
+    pub(crate) fn logs(&self, part: &str) -> String {
+        let late = Instant::now() + DEADLINE;
+        let stderr = self.stderr.lock().expect("nobody panics with it");
+        loop {
+            let left = late.saturating_duration_since(Instant::now());
+            match stderr.recv_timeout(left) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(_) => {}
+                Err(_) => panic!("the server did not say {part:?}"),
+            }
+        }
+    }
+
+    /// What it has logged so far, beyond what was read.
+    pub(crate) fn logged(&self) -> Vec<String> {
+        self.stderr.lock().expect("nobody panics with it").try_iter().collect()
     }
 
     pub(crate) fn websocket(&self, target: &str) -> WebSocket {
-        WebSocket::open(self.address, target)
+        WebSocket::try_open(self.connect(), target, DeflateConfig::OFF).expect("it opens")
     }
 
     pub(crate) fn live(&self, transport: Transport, target: &str) -> Live {
-        Live::open(self.address, transport, target).expect("the stream begins")
+        Live::over(self.connect(), transport, target).expect("the stream begins")
     }
 
     pub(crate) fn get(&self, target: &str) -> Response {
@@ -195,7 +247,7 @@ pub(crate) fn attach(mut command: Command) -> (Process, SocketAddr, Receiver<Str
             process.kill();
             panic!("the server does not start: {:?}", stderr.iter().collect::<Vec<_>>());
         };
-        let address = line.split("http://").nth(1).and_then(|rest| {
+        let address = line.split("://").nth(1).and_then(|rest| {
             rest.split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').next()?.parse().ok()
         });
         if let Some(address) = address {

@@ -1,7 +1,7 @@
 //! WebSocket, frame by frame.
 
 use std::collections::VecDeque;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -96,7 +96,7 @@ impl WebSocket {
             match self.next()? {
                 Incoming::Text(text) => return Ok(serde_json::from_str(text.as_str())?),
                 Incoming::Ping(payload) => {
-                    self.connection.stream.write_all(&frame(OpCode::Pong, &payload))?;
+                    self.connection.write(&frame(OpCode::Pong, &payload))?;
                 }
                 other => return Err(io::Error::other(format!("{other:?}"))),
             }

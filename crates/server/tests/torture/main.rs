@@ -7,7 +7,6 @@ mod support;
 mod history;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -15,7 +14,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use history::{Published, Seen, check};
-use support::{Connection, Live, Server, Transport, offset, seed, soak};
+use support::tls::Authority;
+use support::{Live, Server, Transport, offset, seed, soak};
 
 const CLIENTS: u64 = 50;
 const PUBLISHERS: u64 = 4;
@@ -29,16 +29,24 @@ const CUTS: usize = 40;
 
 #[test]
 fn nobody_misses_repeats_or_reorders_anything() {
-    let messages: u64 = if soak() { 100_000 } else { 25_000 };
+    torture(&Server::dev(), if soak() { 100_000 } else { 25_000 });
+}
+
+/// The same over TLS, whose records are cut wherever the connections are.
+#[test]
+fn nobody_does_so_over_tls() {
+    let channels = "[channel.\"log/*\"]\n[channel.\"chat/*\"]\n";
+    torture(&Server::secure(channels, &Authority::new()), if soak() { 50_000 } else { 8_000 });
+}
+
+fn torture(server: &Server, messages: u64) {
     let seed = seed();
-    let server = Server::dev();
-    let address = server.address;
     let order = Mutex::new(BTreeMap::<(String, u64), u64>::new());
     let cuts = AtomicUsize::new(0);
     let stands: Vec<Mutex<String>> = (0..CLIENTS).map(|_| Mutex::default()).collect();
     let histories: Vec<(u64, Vec<Seen>)> = std::thread::scope(|scope| {
         let publishers = (0..PUBLISHERS).map(|publisher| {
-            let (server, order) = (&server, &order);
+            let order = &order;
             scope.spawn(move || {
                 for (position, payload) in publish(server, publisher, messages / PUBLISHERS, seed) {
                     let other = order.lock().expect("no panic").insert(position.clone(), payload);
@@ -54,7 +62,7 @@ fn nobody_misses_repeats_or_reorders_anything() {
             let done = done.clone();
             scope.spawn(move || {
                 let random = Rng::with_seed(seed ^ (client << 32));
-                let history = follow(address, random, total, cuts, &stands[client as usize]);
+                let history = follow(server, random, total, cuts, &stands[client as usize]);
                 let _ = done.send((client, history));
             });
         }
@@ -118,7 +126,7 @@ fn publish(server: &Server, publisher: u64, count: u64, seed: u64) -> Vec<((Stri
 
 /// Follows all channels until there were `total` messages, over connections that are cut.
 fn follow(
-    address: SocketAddr,
+    server: &Server,
     mut random: Rng,
     total: u64,
     cut: &AtomicUsize,
@@ -128,7 +136,7 @@ fn follow(
     let mut cursors = CHANNELS.map(|_| "0".to_owned());
     let mut cuts = 0;
     while (history.len() as u64) < total {
-        let mut connection = Connection::open(address);
+        let mut connection = server.connect();
         if cuts < CUTS {
             let most = MAX_CUT >> random.usize(0..12);
             connection.cut_after = Some(random.usize(1..most));
