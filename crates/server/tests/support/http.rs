@@ -123,7 +123,7 @@ impl Connection {
         match &mut self.tls {
             None => self.stream.write_all(bytes),
             Some(tls) => {
-                let mut stream = rustls::Stream::new(tls, &mut self.stream);
+                let mut stream = rustls::Stream::new(&mut **tls, &mut self.stream);
                 stream.write_all(bytes)?;
                 stream.flush()
             }
@@ -273,7 +273,7 @@ impl Connection {
         }
         let count = match &mut self.tls {
             None => self.stream.read(&mut buffer[..most])?,
-            Some(tls) => rustls::Stream::new(tls, &mut self.stream).read(&mut buffer[..most])?,
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut buffer[..most])?,
         };
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
