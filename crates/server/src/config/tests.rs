@@ -302,15 +302,29 @@ fn the_reference_is_up_to_date() {
 #[test]
 fn a_handler_is_an_http_url_of_a_channel_with_a_state() {
     let config = |line: &str| Config::parse(&format!("[channel.a]\nstate = {{}}\n{line}\n"), "test.toml");
-    let with = config("handler = 'http://localhost:3000/decide'").unwrap();
-    assert!(with.channel_for(&name("a")).unwrap().handler.is_some());
-    for (url, why) in [("https://app/x", "https is not supported"), ("app", "http:// URL"), ("http//", "URL")]
-    {
+    for url in ["http://localhost:3000/decide", "https://app.example/decide"] {
+        let with = config(&format!("handler = '{url}'")).unwrap();
+        assert!(with.channel_for(&name("a")).unwrap().handler.is_some());
+    }
+    for (url, why) in [("ftp://app/x", "http:// or https:// URL"), ("app", "http:// or"), ("http//", "URL")] {
         let error = config(&format!("handler = '{url}'")).unwrap_err().to_string();
         assert!(error.contains("3:11") && error.contains(why), "{url}: {error}");
     }
     let error = Config::parse("[channel.a]\nhandler = 'http://x/'\n", "test.toml").unwrap_err().to_string();
     assert!(error.contains("needs a `state`"), "{error}");
+}
+
+#[test]
+fn a_certificate_and_its_key_come_together() {
+    let config = Config::parse("[tls]\ncertificate = 'a.pem'\nkey = 'b.pem'\n", "test.toml").unwrap();
+    assert_eq!(config.tls.files(), Some((Path::new("a.pem"), Path::new("b.pem"))));
+    assert_eq!(Config::empty().tls.files(), None);
+    fault("[tls]\ncertificate = 'a.pem'\n", "1:1", "no `key`");
+    fault("[tls]\nkey = 'a.pem'\n", "1:1", "no `certificate`");
+    fault("[tls]\nmin_version = '1.1'\n", "2:15", "no version \"1.1\"");
+    let key = |name: &str| (name == "PLAINWIRE_TLS_KEY").then(|| "b.pem".to_owned());
+    let error = Config::empty().overlay(key).unwrap_err().to_string();
+    assert!(error.contains("PLAINWIRE_TLS_") && error.contains("no `certificate`"), "{error}");
 }
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
