@@ -123,6 +123,9 @@ pub(super) async fn keep_up(auth: &Auth) {
         if of != uri {
             (failures, due) = (0, Instant::now());
             of.clone_from(&uri);
+            if let Some(uri) = of.as_ref().filter(|uri| is_exposed(uri)) {
+                tracing::warn!(url = %uri, "who can change this answer on its way can make tokens: use https");
+            }
         }
         let Some(uri) = uri else {
             auth.fetches.wanted.notified().await;
@@ -155,6 +158,15 @@ pub(super) async fn keep_up(auth: &Auth) {
         due = Instant::now() + wait;
         auth.fetches.end();
     }
+}
+
+/// Whether the answer travels a network as it is.
+fn is_exposed(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let address = host.parse::<std::net::IpAddr>();
+    uri.scheme_str() == Some("http")
+        && host != "localhost"
+        && !address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Puts what was fetched in force, if it is still asked for.
@@ -291,6 +303,16 @@ mod tests {
         assert_eq!(fresh(&[("cache-control", "max-age=0")]), 10);
         assert_eq!(fresh(&[("cache-control", "private, no-store")]), 10);
         assert_eq!(fresh(&[("cache-control", "max-age=soon, s-maxage=5")]), 600);
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine() {
+        for url in ["http://localhost:1/a", "http://127.0.0.1/a", "http://[::1]:8/a", "https://i.example/a"] {
+            assert!(!is_exposed(&url.parse().unwrap()), "{url}");
+        }
+        for url in ["http://i.example/a", "http://10.0.0.1/a", "http://[2001:db8::1]/a"] {
+            assert!(is_exposed(&url.parse().unwrap()), "{url}");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ Further keys, each with one of the first four. Files are read again when they ch
 | `secret_file` | a file with a secret in it; a line break at its end does not count |
 | `public_key` | a public key or certificate in PEM, or a JWK or JWK Set in JSON: RSA (2048 to 4096 bits), EC (P-256, P-384), Ed25519 |
 | `file` | a file with one or more of these |
-| `kid` | the name by which tokens ask for the key, where it does not have one. A key without a name is tried for every token |
+| `kid` | the name by which tokens ask for the key, where it does not have one. Keys without a name are tried for every token, eight at most |
 | `alg` | the one algorithm that the key is used for |
 "#;
 
