@@ -3,7 +3,9 @@
 //! The server's shell asks and is told what to do: a [`Feed`] what to deliver next from a [`Tail`] or which page to read, a
 //! [`machine::Machine`] what a command makes of a state, a [`Writer`] what that state is while commits are under way.
 
+pub mod access;
 mod entry;
+mod expression;
 mod feed;
 mod feeds;
 pub mod machine;

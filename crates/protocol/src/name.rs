@@ -1,4 +1,4 @@
-//! Channel names, the patterns that match them, and the request targets that name them.
+//! Channel names, and the request targets that name them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -137,83 +137,8 @@ impl Target {
     }
 }
 
-/// Names of channels, with wildcards: `*` is one whole segment, `**` at the end is one or more.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Pattern(Arc<str>);
-
-/// Why a text is no pattern.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum PatternError {
-    /// It would not be a name even without its wildcards.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// `*` beside other characters in a segment, or `**` before the end.
-    #[error("'*' stands for one whole segment, and '**' for all that remain, at the end only")]
-    Wildcard,
-}
-
-impl Pattern {
-    /// Parses a pattern as written in a configuration.
-    pub fn parse(text: &str) -> Result<Pattern, PatternError> {
-        check(text, |c| c == '*')?;
-        let count = text.split('/').count();
-        for (i, segment) in text.split('/').enumerate() {
-            if segment.starts_with('@') || i == 0 && segment == "_" {
-                return Err(NameError::Reserved.into());
-            }
-            let literal = !segment.contains('*');
-            if !(literal || segment == "*" || segment == "**" && i + 1 == count) {
-                return Err(PatternError::Wildcard);
-            }
-        }
-        Ok(Pattern(text.into()))
-    }
-
-    /// The pattern as written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether `name` is one of the names meant.
-    pub fn matches(&self, name: &ChannelName) -> bool {
-        let (mut pattern, mut segments) = (self.0.split('/'), name.as_str().split('/'));
-        loop {
-            match (pattern.next(), segments.next()) {
-                (None, None) => return true,
-                (Some("**"), Some(_)) => return true,
-                (Some("*"), Some(_)) => {}
-                (Some(p), Some(s)) if p == s => {}
-                _ => return false,
-            }
-        }
-    }
-
-    /// Orders patterns by how much they leave open, so that the first that matches is the most specific one:
-    /// literal before `*` before `**`, segment by segment from the left.
-    pub fn specificity(&self) -> impl Ord + use<> {
-        let rank = |s: &str| match s {
-            "**" => 2u8,
-            "*" => 1,
-            _ => 0,
-        };
-        self.0.split('/').map(rank).collect::<Vec<_>>()
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
-    }
-}
-
 /// The checks that names and patterns share.
-fn check(text: &str, also: impl Fn(char) -> bool) -> Result<(), NameError> {
+pub(super) fn check(text: &str, also: impl Fn(char) -> bool) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
@@ -317,21 +242,5 @@ mod tests {
         ] {
             assert_eq!(Target::parse(bad), Err(why), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn patterns() {
-        let matches = |p: &str, n: &str| Pattern::parse(p).unwrap().matches(&ChannelName::parse(n).unwrap());
-        assert!(matches("counter", "counter") && !matches("counter", "counters"));
-        assert!(matches("chat/*", "chat/a") && !matches("chat/*", "chat") && !matches("chat/*", "chat/a/b"));
-        assert!(matches("log/**", "log/a/b") && matches("log/**", "log/a") && !matches("log/**", "log"));
-        assert!(matches("user/*/inbox", "user/7/inbox") && !matches("user/*/inbox", "user/7/outbox"));
-        assert!(matches("**", "a/b/c"));
-        for bad in ["a*", "**/a", "a/*b"] {
-            assert_eq!(Pattern::parse(bad), Err(PatternError::Wildcard), "{bad}");
-        }
-        let mut sorted = ["**", "chat/*", "chat/general", "chat/**"].map(|p| Pattern::parse(p).unwrap());
-        sorted.sort_by_key(Pattern::specificity);
-        assert_eq!(sorted.each_ref().map(Pattern::as_str), ["chat/general", "chat/*", "chat/**", "**"]);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::read_body;
 use super::schema::Schema;
-use super::value::{self, shorten};
+use crate::expression::value::{self, shorten};
 
 /// The arguments that a command takes: each by its schema, required unless that has a `default`, and no others.
 pub(super) struct Arguments(Vec<Argument>);

@@ -4,14 +4,12 @@ use cel::common::types::CelMap;
 use plainwire_protocol::EventName;
 
 use super::arguments::Arguments;
-use super::check::Names;
-use super::cost::Fuel;
-use super::expression::{Expression, ExpressionError, Scope};
 use super::schema::Schema;
 use super::{
-    Command, CommandField, CommandSource, CompileError, Machine, MachineSource, Part, Rule, RuleField,
-    RuleSource, State,
+    Command, CommandField, CommandSource, CompileError, Given, MAX_FUEL, Machine, MachineSource, Part, Rule,
+    RuleField, RuleSource, State,
 };
+use crate::expression::{Expression, ExpressionError, Fuel, Members, Names};
 
 /// Compiles every part, so that one run tells of every mistake; then checks the first state.
 pub(super) fn compile(source: MachineSource) -> Result<Machine, Vec<CompileError>> {
@@ -67,11 +65,11 @@ fn compile_command(index: usize, source: &CommandSource) -> Result<Command, Vec<
         errors.extend(faults.map(|(name, message)| error(part(CommandField::Arg(name)), message)));
     });
     let declared: Vec<&str> = source.args.iter().map(|(name, _)| name.as_str()).collect();
-    let args = Some(declared.as_slice());
-    let set = Expression::compile(&source.set, Names { variables: &["state", "args"], args })
+    let args = [Members { of: "args", lack: "the command has no argument", names: &declared }];
+    let set = Expression::compile(&source.set, Names { variables: &["state", "args"], members: &args })
         .map_err(|fault| errors.push(located(part(CommandField::Set), fault)));
     let data = source.data.as_deref().map(|data| {
-        Expression::compile(data, Names { variables: &["next", "state", "args"], args })
+        Expression::compile(data, Names { variables: &["next", "state", "args"], members: &args })
             .map_err(|fault| errors.push(located(part(CommandField::Data), fault)))
     });
     let event = source.event.as_deref().map(|event| {
@@ -97,7 +95,7 @@ fn compile_rule(index: usize, source: &RuleSource) -> Result<Rule, CompileError>
         return Err(error(part(RuleField::Reason), "a reason has lower-case letters, digits and '_' only"));
     }
     // A rule holds for every command, whatever its arguments.
-    let names = Names { variables: &["next", "state", "args"], args: None };
+    let names = Names { variables: &["next", "state", "args"], members: &[] };
     let rule =
         Expression::compile(&source.rule, names).map_err(|fault| located(part(RuleField::Rule), fault))?;
     Ok(Rule { rule, message: source.message.clone(), reason: source.reason.clone(), status: source.status })
@@ -108,8 +106,8 @@ fn check_initial(machine: &Machine) -> Result<(), Vec<CompileError>> {
     let value = machine.initial.value();
     let mut errors = Vec::new();
     for (index, rule) in machine.rules.iter().enumerate() {
-        let fuel = Fuel::full();
-        let scope = Scope { state: value, args: &machine.no_args, next: Some(value), fuel: &fuel };
+        let fuel = Fuel::of(MAX_FUEL);
+        let scope = Given { state: value, args: &machine.no_args, next: Some(value), fuel: &fuel };
         let message = match rule.rule.holds(&scope) {
             Ok(true) => continue,
             Ok(false) => format!("does not hold for the first state, {}", machine.initial.json()),

@@ -9,36 +9,31 @@
 //! [`MAX_EXPRESSION_BYTES`] and [`MAX_EXPRESSION_DEPTH`], loops by [`MAX_LOOP_NESTING`] and by [`MAX_FUEL`].
 
 mod arguments;
-mod check;
 mod compile;
-mod cost;
-mod expression;
-mod functions;
 mod number;
 mod patch;
 mod schema;
 mod source;
 #[cfg(test)]
 mod tests;
-mod value;
 
 use std::fmt;
 use std::sync::Arc;
 
 use cel::common::types::CelMap;
-use cel::common::value::Val;
+use cel::common::value::{CowVal, Val};
+use cel::context::VariableResolver;
 use plainwire_protocol::{EventName, Json, Problem};
 use serde_json::Value;
 use thiserror::Error;
 
 use arguments::Arguments;
-use cost::Fuel;
-use expression::{EvalError, Expression, Scope};
 use schema::Schema;
-use value::ValueError;
 
-pub use cost::MAX_FUEL;
-pub use expression::{MAX_EXPRESSION_BYTES, MAX_EXPRESSION_DEPTH, MAX_LOOP_NESTING};
+use crate::expression::value::{self, ValueError};
+use crate::expression::{EvalError, Expression, FUEL, Fuel, Scope};
+
+pub use crate::expression::{MAX_EXPRESSION_BYTES, MAX_EXPRESSION_DEPTH, MAX_FUEL, MAX_LOOP_NESTING};
 pub use source::{
     CommandField, CommandSource, CompileError, DEFAULT_RULE_REASON, DEFAULT_RULE_STATUS, MachineSource, Part,
     RuleField, RuleSource,
@@ -161,6 +156,14 @@ struct Rule {
     status: u16,
 }
 
+/// What the variables of a machine's expressions stand for, and what one request may still spend.
+struct Given<'a> {
+    state: &'a dyn Val,
+    args: &'a dyn Val,
+    next: Option<&'a dyn Val>,
+    fuel: &'a Fuel,
+}
+
 impl Machine {
     /// Compiles a configuration, or says everything that is wrong with it.
     pub fn compile(source: MachineSource) -> Result<Machine, Vec<CompileError>> {
@@ -177,11 +180,11 @@ impl Machine {
             self.commands.iter().find(|c| c.name == name).ok_or_else(|| self.no_such_command(name))?;
         check_size(body.len(), "the body")?;
         let args = command.arguments.read(body)?;
-        let scope = Scope { state: state.value(), args: &args, next: None, fuel: &Fuel::full() };
+        let scope = Given { state: state.value(), args: &args, next: None, fuel: &Fuel::of(MAX_FUEL) };
         let set = evaluate(name, &command.set, &scope)?;
         let next = self.settle(&scope, set)?;
         let data = command.data.as_ref().map(|data| {
-            let scope = Scope { next: Some(next.value()), ..scope };
+            let scope = Given { next: Some(next.value()), ..scope };
             evaluate(name, data, &scope).map(|data| Json::of(&data))
         });
         let data = data.transpose()?;
@@ -189,23 +192,24 @@ impl Machine {
     }
 
     fn replace(&self, state: &State, value: Value) -> Result<Next, Problem> {
-        let scope = Scope { state: state.value(), args: &self.no_args, next: None, fuel: &Fuel::full() };
+        let scope =
+            Given { state: state.value(), args: &self.no_args, next: None, fuel: &Fuel::of(MAX_FUEL) };
         Ok(Next { state: self.settle(&scope, value)?, event: None, data: None })
     }
 
     /// Makes a value the next state, if numbers, size, schema and rules allow.
-    fn settle(&self, scope: &Scope<'_>, mut value: Value) -> Result<State, Problem> {
+    fn settle(&self, scope: &Given<'_>, mut value: Value) -> Result<State, Problem> {
         number::keep_kinds(&mut value, scope.state);
         if let Some(schema) = &self.schema {
             schema.fit(&mut value).map_err(|fault| fault.problem("schema", "the next state"))?;
         }
         let next = State::of(&value).map_err(|error| unfit("the request", &error))?;
         check_size(next.json().as_bytes().len(), "the next state")?;
-        self.check_rules(&Scope { next: Some(next.value()), ..*scope })?;
+        self.check_rules(&Given { next: Some(next.value()), ..*scope })?;
         Ok(next)
     }
 
-    fn check_rules(&self, scope: &Scope<'_>) -> Result<(), Problem> {
+    fn check_rules(&self, scope: &Given<'_>) -> Result<(), Problem> {
         for (index, rule) in self.rules.iter().enumerate() {
             match rule.rule.holds(scope) {
                 Ok(true) => {}
@@ -242,6 +246,24 @@ impl Reducer for Machine {
     }
 }
 
+impl VariableResolver for Given<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        match variable {
+            "state" => Some(CowVal::Borrowed(self.state)),
+            "args" => Some(CowVal::Borrowed(self.args)),
+            "next" => self.next.map(|next| CowVal::Borrowed(next as &dyn Val)),
+            FUEL => Some(CowVal::Borrowed(self.fuel)),
+            _ => None,
+        }
+    }
+}
+
+impl Scope for Given<'_> {
+    fn fuel(&self) -> &Fuel {
+        self.fuel
+    }
+}
+
 impl fmt::Debug for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machine").field("initial", &self.initial).finish_non_exhaustive()
@@ -266,7 +288,7 @@ fn check_size(bytes: usize, what: &str) -> Result<(), Problem> {
 }
 
 /// Evaluates one of a command's expressions to JSON.
-fn evaluate(command: &str, expression: &Expression, scope: &Scope<'_>) -> Result<Value, Problem> {
+fn evaluate(command: &str, expression: &Expression, scope: &Given<'_>) -> Result<Value, Problem> {
     let what = || format!("command `{command}`");
     let value = expression.evaluate(scope, value::to_json).map_err(|error| evaluation(&what(), error))?;
     value.map_err(|error| unfit(&what(), &error))

@@ -126,7 +126,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::machine::value;
+    use crate::expression::value;
 
     fn fitted(schema: Value, mut value: Value) -> String {
         Shape::of(&schema).fit(&mut value).unwrap();

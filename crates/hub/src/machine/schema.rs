@@ -5,7 +5,7 @@ use plainwire_protocol::Problem;
 use serde_json::Value;
 
 use super::number::Shape;
-use super::value::shorten;
+use crate::expression::value::shorten;
 
 /// A compiled schema. Draft 2020-12, `$ref` within the schema only, patterns in linear time.
 pub(super) struct Schema {

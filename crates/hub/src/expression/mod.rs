@@ -1,19 +1,27 @@
-//! One CEL expression: parsed and checked once, evaluated over a [`Scope`].
+//! One CEL expression: parsed and checked once, evaluated over a [`Scope`]. What machines and permissions are made of.
+//!
+//! What an evaluation may cost is bounded: expressions by [`MAX_EXPRESSION_BYTES`] and [`MAX_EXPRESSION_DEPTH`], loops by
+//! [`MAX_LOOP_NESTING`] and by the [`Fuel`] of its scope.
+
+mod check;
+mod cost;
+mod functions;
+pub(crate) mod value;
 
 use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::IdedExpr;
 use cel::common::types::CelBool;
-use cel::common::value::{CowVal, Val};
+use cel::common::value::Val;
 use cel::context::VariableResolver;
 use cel::{Context, Env, ExecutionError, ParseError};
 
-use super::check::{self, Names};
-use super::cost::{self, Fuel};
-use super::functions;
-use super::value::shorten;
+pub(crate) use check::{Members, Names};
+pub use cost::MAX_FUEL;
+pub(crate) use cost::{FUEL, Fuel};
+use value::shorten;
 
-/// Longest expression, in bytes. What needs more is a program, and belongs behind a [`super::Reducer`].
+/// Longest expression, in bytes. What needs more is a program, and belongs into code: behind a [`Reducer`](crate::machine::Reducer).
 pub const MAX_EXPRESSION_BYTES: usize = 4096;
 /// Deepest nesting of an expression's tree: evaluation recurses.
 pub const MAX_EXPRESSION_DEPTH: usize = 64;
@@ -21,19 +29,19 @@ pub const MAX_EXPRESSION_DEPTH: usize = 64;
 pub const MAX_LOOP_NESTING: usize = 3;
 
 /// A checked expression.
-pub(super) struct Expression(IdedExpr);
+pub(crate) struct Expression(IdedExpr);
 
 /// Why a text is no expression that can be taken.
 #[derive(Debug)]
-pub(super) struct ExpressionError {
-    pub(super) message: String,
+pub(crate) struct ExpressionError {
+    pub(crate) message: String,
     /// At which byte of the text, if known.
-    pub(super) offset: Option<usize>,
+    pub(crate) offset: Option<usize>,
 }
 
 impl Expression {
     /// Parses a text that may mention these names, and bounds what its evaluation can cost.
-    pub(super) fn compile(text: &str, names: Names<'_>) -> Result<Expression, ExpressionError> {
+    pub(crate) fn compile(text: &str, names: Names<'_>) -> Result<Expression, ExpressionError> {
         if text.len() > MAX_EXPRESSION_BYTES {
             let message = format!("the expression is longer than {MAX_EXPRESSION_BYTES} bytes");
             return Err(ExpressionError { message, offset: None });
@@ -52,24 +60,29 @@ impl Expression {
         Ok(Expression(ast))
     }
 
+    /// Whether it could be true, as far as its form tells, where no variable by itself is.
+    pub(crate) fn can_hold(&self) -> bool {
+        check::can_be_bool(&self.0)
+    }
+
     /// Evaluates to a value, which `read` takes out while it lives.
-    pub(super) fn evaluate<T>(
+    pub(crate) fn evaluate<T>(
         &self,
-        scope: &Scope<'_>,
+        scope: &impl Scope,
         read: impl FnOnce(&dyn Val) -> T,
     ) -> Result<T, EvalError> {
         let root: &Context<'_, '_> = &ROOT;
         let mut context = root.new_inner_scope();
         context.set_variable_resolver(scope);
         let value = cel::Value::resolve_val(&self.0, &context);
-        if scope.fuel.is_empty() {
+        if scope.fuel().is_empty() {
             return Err(EvalError::Costly);
         }
         Ok(read(value.map_err(explain)?.as_ref()))
     }
 
     /// Evaluates to true or false.
-    pub(super) fn holds(&self, scope: &Scope<'_>) -> Result<bool, EvalError> {
+    pub(crate) fn holds(&self, scope: &impl Scope) -> Result<bool, EvalError> {
         self.evaluate(scope, |value| {
             let bool = value.downcast_ref::<CelBool>().map(|b| *b.inner());
             bool.ok_or_else(|| {
@@ -79,29 +92,15 @@ impl Expression {
     }
 }
 
-/// What an expression's variables stand for, and what one request may still spend.
-pub(super) struct Scope<'a> {
-    pub(super) state: &'a dyn Val,
-    pub(super) args: &'a dyn Val,
-    pub(super) next: Option<&'a dyn Val>,
-    pub(super) fuel: &'a Fuel,
-}
-
-impl VariableResolver for Scope<'_> {
-    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
-        match variable {
-            "state" => Some(CowVal::Borrowed(self.state)),
-            "args" => Some(CowVal::Borrowed(self.args)),
-            "next" => self.next.map(|next| CowVal::Borrowed(next as &dyn Val)),
-            cost::FUEL => Some(CowVal::Borrowed(self.fuel)),
-            _ => None,
-        }
-    }
+/// What an expression's variables stand for, [`FUEL`] among them.
+pub(crate) trait Scope: VariableResolver {
+    /// What the evaluation may still spend.
+    fn fuel(&self) -> &Fuel;
 }
 
 /// Why an evaluation came to nothing.
 #[derive(Debug)]
-pub(super) enum EvalError {
+pub(crate) enum EvalError {
     /// An integer beyond 64 bits.
     Overflow(String),
     /// The values at hand do not allow it: a missing member, a division by zero.

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// Why a text or a value cannot be taken.
 #[derive(Debug, Error)]
-pub(super) enum ValueError {
+pub(crate) enum ValueError {
     #[error("no valid JSON: {0}")]
     Syntax(#[from] serde_json::Error),
     #[error("{0}, which does not fit a 64-bit integer")]
@@ -28,7 +28,7 @@ pub(super) enum ValueError {
 }
 
 /// Parses a JSON text. An integer beyond 64 bits is an error: as a float it would silently become another number.
-pub(super) fn read(text: &[u8]) -> Result<Value, ValueError> {
+pub(crate) fn read(text: &[u8]) -> Result<Value, ValueError> {
     let value = serde_json::from_slice(text)?;
     match integer_beyond_i64(text) {
         Some(literal) => Err(ValueError::Integer(shorten(literal))),
@@ -70,8 +70,13 @@ fn end_of_string(text: &[u8], mut at: usize) -> usize {
     at + 1
 }
 
+/// A JSON object as CEL sees it.
+pub(crate) fn object_to_cel(members: &Map<String, Value>) -> Result<Box<dyn Val>, ValueError> {
+    map_to_cel(members, MAX_JSON_DEPTH)
+}
+
 /// A JSON value as CEL sees it. Integers are `int` and never `uint`: `5 - 6` must be `-1`.
-pub(super) fn to_cel(json: &Value) -> Result<Box<dyn Val>, ValueError> {
+pub(crate) fn to_cel(json: &Value) -> Result<Box<dyn Val>, ValueError> {
     to_cel_within(json, MAX_JSON_DEPTH)
 }
 
@@ -90,21 +95,23 @@ fn to_cel_within(json: &Value, depth: usize) -> Result<Box<dyn Val>, ValueError>
             let list: Result<Vec<_>, _> = items.iter().map(|item| to_cel_within(item, depth)).collect();
             Box::new(CelList::from(list?))
         }
-        Value::Object(members) => {
-            let depth = depth.checked_sub(1).ok_or(ValueError::TooDeep)?;
-            let map: Result<HashMap<_, _>, ValueError> = members
-                .iter()
-                .map(|(name, value)| {
-                    Ok((CelMapKey::String(CelString::from(name.clone())), to_cel_within(value, depth)?))
-                })
-                .collect();
-            Box::new(CelMap::from(map?))
-        }
+        Value::Object(members) => return map_to_cel(members, depth),
     })
 }
 
+fn map_to_cel(members: &Map<String, Value>, depth: usize) -> Result<Box<dyn Val>, ValueError> {
+    let depth = depth.checked_sub(1).ok_or(ValueError::TooDeep)?;
+    let map: Result<HashMap<_, _>, ValueError> = members
+        .iter()
+        .map(|(name, value)| {
+            Ok((CelMapKey::String(CelString::from(name.clone())), to_cel_within(value, depth)?))
+        })
+        .collect();
+    Ok(Box::new(CelMap::from(map?)))
+}
+
 /// A CEL value as JSON, members sorted by name: CEL's maps have no order, and equal states should be equal texts.
-pub(super) fn to_json(value: &dyn Val) -> Result<Value, ValueError> {
+pub(crate) fn to_json(value: &dyn Val) -> Result<Value, ValueError> {
     to_json_within(value, MAX_JSON_DEPTH)
 }
 
@@ -142,7 +149,7 @@ fn to_json_within<'v>(value: &(dyn Val + 'v), depth: usize) -> Result<Value, Val
 const MAX_QUOTE: usize = 64;
 
 /// A text, or the beginning of a long one.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTE) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -20,17 +20,18 @@ pub const MAX_FUEL: u64 = 200_000;
 const BYTES_PER_UNIT: u64 = 16;
 
 /// The variable that stands for what is left. No text can name it: `@` begins no CEL identifier.
-pub(super) const FUEL: &str = "@fuel";
+pub(crate) const FUEL: &str = "@fuel";
 /// The function that charges.
 pub(super) const CHARGE: &str = "@charge";
 
 /// What a request may still spend.
 #[derive(Debug)]
-pub(super) struct Fuel(AtomicU64);
+pub(crate) struct Fuel(AtomicU64);
 
 impl Fuel {
-    pub(super) fn full() -> Fuel {
-        Fuel(AtomicU64::new(MAX_FUEL))
+    /// So much.
+    pub(crate) fn of(amount: u64) -> Fuel {
+        Fuel(AtomicU64::new(amount))
     }
 
     pub(super) fn is_empty(&self) -> bool {

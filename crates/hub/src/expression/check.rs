@@ -1,10 +1,9 @@
 //! What an expression may say: only names that exist, within bounds of depth and nesting.
 
-use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr};
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
 use super::cost::is_namespace;
-use super::expression::{MAX_EXPRESSION_DEPTH, MAX_LOOP_NESTING};
-use super::functions;
+use super::{MAX_EXPRESSION_DEPTH, MAX_LOOP_NESTING, functions};
 
 /// What is wrong with a tree, and at which node.
 pub(super) struct Fault {
@@ -18,17 +17,46 @@ const TYPES: &[&str] =
 
 /// What an expression may mention.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Names<'a> {
+pub(crate) struct Names<'a> {
     /// The variables.
-    pub(super) variables: &'a [&'a str],
-    /// The members of `args`, where they are known.
-    pub(super) args: Option<&'a [&'a str]>,
+    pub(crate) variables: &'a [&'a str],
+    /// Variables whose members are known.
+    pub(crate) members: &'a [Members<'a>],
+}
+
+/// The members of a variable, where there are no others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Members<'a> {
+    /// The variable.
+    pub(crate) of: &'a str,
+    /// What to say of another: `the command has no argument`.
+    pub(crate) lack: &'a str,
+    /// Their names.
+    pub(crate) names: &'a [&'a str],
 }
 
 /// Checks a tree that may mention these names.
 pub(super) fn check(expr: &IdedExpr, names: Names<'_>) -> Result<(), Fault> {
     Checker { names, bound: Vec::new(), loops: 0 }.visit(expr, 0)
 }
+
+/// Whether a tree's form leaves it possible that it yields true or false, where no variable by itself does.
+pub(super) fn can_be_bool(expr: &IdedExpr) -> bool {
+    use operators::*;
+    match &expr.expr {
+        Expr::Literal(literal) => matches!(literal, LiteralValue::Boolean(_)),
+        Expr::Ident(_) | Expr::List(_) | Expr::Map(_) | Expr::Struct(_) => false,
+        Expr::Call(call) => match call.func_name.as_str() {
+            CONDITIONAL => call.args.iter().skip(1).any(can_be_bool),
+            ADD | SUBSTRACT | MULTIPLY | DIVIDE | MODULO | NEGATE => false,
+            name => !NEVER_BOOL.contains(&name),
+        },
+        _ => true,
+    }
+}
+
+/// The functions that yield something else, whatever they are called with.
+const NEVER_BOOL: &[&str] = &["size", "int", "uint", "double", "string", "bytes", "type", "merge", "without"];
 
 struct Checker<'a> {
     names: Names<'a>,
@@ -47,7 +75,7 @@ impl<'a> Checker<'a> {
         match &expr.expr {
             Expr::Ident(name) => self.name(name).or_else(fault),
             Expr::Select(select) => {
-                self.argument(&select.operand, &select.field).or_else(fault)?;
+                self.member(&select.operand, &select.field).or_else(fault)?;
                 self.visit(&select.operand, depth)
             }
             Expr::Call(call) => {
@@ -104,15 +132,17 @@ impl<'a> Checker<'a> {
         Err(format!("there is no variable `{name}` here, only {}", list(self.names.variables)))
     }
 
-    /// `args.field` is one of the command's arguments.
-    fn argument(&self, operand: &IdedExpr, field: &str) -> Result<(), String> {
-        let is_args =
-            matches!(&operand.expr, Expr::Ident(name) if name == "args") && !self.bound.contains(&"args");
-        match self.names.args {
-            Some(known) if is_args && !known.contains(&field) => {
+    /// `args.field` is one of the command's arguments, where these are known.
+    fn member(&self, operand: &IdedExpr, field: &str) -> Result<(), String> {
+        let Expr::Ident(variable) = &operand.expr else { return Ok(()) };
+        if self.bound.contains(&variable.as_str()) {
+            return Ok(());
+        }
+        match self.names.members.iter().find(|members| members.of == variable) {
+            Some(Members { names, lack, .. }) if !names.contains(&field) => {
                 let which =
-                    if known.is_empty() { "none".to_owned() } else { format!("only {}", list(known)) };
-                Err(format!("the command has no argument `{field}`, {which}"))
+                    if names.is_empty() { "none".to_owned() } else { format!("only {}", list(names)) };
+                Err(format!("{lack} `{field}`, {which}"))
             }
             _ => Ok(()),
         }
