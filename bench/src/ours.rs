@@ -36,7 +36,7 @@ impl Server for Plainwire {
         let (engine, durability) = if launch.durable { ("disk", "fsync") } else { ("memory", "memory") };
         let config = launch.directory.join("plainwire.toml");
         let text = format!(
-            "[server]\nlisten = \"{}\"\nengine = \"{engine}\"\n\n[channel.\"bench/*\"]\ndurability = \"{durability}\"\n",
+            "[server]\nlisten = \"{}\"\nengine = \"{engine}\"\n\n[allow]\nall = true\n\n[channel.\"bench/*\"]\ndurability = \"{durability}\"\n",
             launch.listen
         );
         fs::write(&config, text).map_err(|error| format!("cannot write the configuration: {error}"))?;

@@ -9,6 +9,7 @@ import { post, request } from '../harness/http.mjs';
 import { plainwire, startServer, temporaryFolder } from '../harness/server.mjs';
 
 const CONFIG = `[channel.door]
+allow = true
 state = { open = false }
 
 [channel.door.command.set]
@@ -44,11 +45,11 @@ test('a config is checked, and served', async (t) => {
 });
 
 const FAULTS = [
-  ['an unknown key', CONFIG.replace('message =', 'massage ='), /:10:1: .*massage/],
-  ['an expression that does not compile', CONFIG.replace('args.open}', 'args.open'), /:6:\d+: /],
-  ['a rule that the first state breaks', CONFIG.replace('next.open != old.open', 'next.open'), /:9:\d+: /],
-  ['an argument that no schema allows', CONFIG.replace('"boolean"', '"bool"'), /:5:\d+: /],
-  ['what is not TOML', CONFIG.replace('[[channel', '[[channel['), /:8:\d+: /],
+  ['an unknown key', CONFIG.replace('message =', 'massage ='), /:11:1: .*massage/],
+  ['an expression that does not compile', CONFIG.replace('args.open}', 'args.open'), /:7:\d+: /],
+  ['a rule that the first state breaks', CONFIG.replace('next.open != old.open', 'next.open'), /:10:\d+: /],
+  ['an argument that no schema allows', CONFIG.replace('"boolean"', '"bool"'), /:6:\d+: /],
+  ['what is not TOML', CONFIG.replace('[[channel', '[[channel['), /:9:\d+: /],
 ];
 for (const [name, text, fault] of FAULTS) {
   test(`a config with ${name} is refused, with the line`, async (t) => {

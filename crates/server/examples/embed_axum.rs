@@ -18,7 +18,9 @@ async fn order(State(live): State<Plainwire>) -> Result<String, StatusCode> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::parse("[server]\nengine = \"memory\"\n[channel.orders]\n", "embed_axum")?;
+    // Everybody may watch the orders; only the app itself publishes.
+    let config =
+        Config::parse("[server]\nengine = \"memory\"\n[channel.orders]\nallow.watch = true\n", "embed_axum")?;
     let live = Plainwire::start(config).await?;
 
     let app = Router::new()

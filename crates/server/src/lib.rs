@@ -28,6 +28,9 @@ pub use config::Config;
 pub use embed::{Applied, Builder, Event, From, Plainwire, StartError, Watch, WriteOptions};
 pub use handler::Handler;
 pub use http::{Body, Service};
+pub use plainwire_hub::access::{
+    Allow, Bearer, BearerError, GrantError, Grants, Permission, PermissionError, Right,
+};
 pub use plainwire_hub::machine::{Change, Next, Reducer, State};
 pub use plainwire_log as log;
 pub use plainwire_log::{Durability, Log};

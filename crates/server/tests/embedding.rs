@@ -17,7 +17,7 @@ use http_body_util::Empty;
 use plainwire::config::{Channel, Engine};
 use plainwire::protocol::websocket::OpCode;
 use plainwire::protocol::{ChannelName, ControlEvent, Json, Offset, Pattern, Problem};
-use plainwire::{Change, Config, Event, From, Log, Next, Plainwire, Reducer, State, WriteOptions};
+use plainwire::{Allow, Change, Config, Event, From, Log, Next, Plainwire, Reducer, State, WriteOptions};
 use plainwire_log::memory::MemoryLog;
 use plainwire_log::{Append, AppendError, Appended, Head, LogError, Outcome, Page, Policy, Sink};
 use serde_json::json;
@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 fn memory(channels: &str) -> Config {
-    Config::parse(&format!("[server]\nengine = \"memory\"\n{channels}"), "test").unwrap()
+    Config::parse(&format!("[server]\nengine = \"memory\"\n[allow]\nall = true\n{channels}"), "test").unwrap()
 }
 
 async fn served(live: &Plainwire) -> std::net::SocketAddr {
@@ -177,7 +177,8 @@ impl Reducer for UpToAHundred {
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_in_rust_hold_under_concurrency() {
     let mut config = memory("");
-    config.add_channel(Channel::new(Pattern::parse("sum/*").unwrap()).with_state(Arc::new(UpToAHundred)));
+    let sums = Channel::new(Pattern::parse("sum/*").unwrap()).with_state(Arc::new(UpToAHundred));
+    config.add_channel(sums.with_allow(Allow::everything()));
     let live = Plainwire::start(config).await.unwrap();
     let adding: Vec<_> = (0..64)
         .map(|_| {

@@ -59,6 +59,8 @@ async fn start() -> (Plainwire, App) {
         r#"
         [server]
         engine = "memory"
+        [allow]
+        all = true
         [channel."seats/*"]
         state = {{ left = 40 }}
         handler = "http://{address}/decide"

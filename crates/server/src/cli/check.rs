@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use plainwire::{Certificate, Config};
+use plainwire::config::Channel;
+use plainwire::{Certificate, Config, Permission, Right};
 
 use super::Failure;
 
@@ -26,6 +27,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
             commands => format!("; commands: {}", commands.join(", ")),
         };
         println!("  {} holds {kind}{commands}", channel.pattern);
+        println!("    {}", allowed(channel));
     }
     let mut aliases: Vec<_> = config.aliases().collect();
     aliases.sort_by_key(|(path, _)| *path);
@@ -45,4 +47,22 @@ fn show(certificate: &Certificate) {
     for warning in certificate.warnings(SystemTime::now()) {
         println!("  warning: {warning}");
     }
+}
+
+/// Who may do what, the rights of which the same is said together.
+fn allowed(channel: &Channel) -> String {
+    let mut said: Vec<(Vec<&str>, String)> = Vec::new();
+    for right in Right::ALL {
+        let who = match channel.allow.permission(right) {
+            Permission::Always => "everybody".to_owned(),
+            Permission::Never => "who has a grant".to_owned(),
+            condition => format!("who has a grant, or if {condition}"),
+        };
+        match said.iter_mut().find(|(_, known)| *known == who) {
+            Some((rights, _)) => rights.push(right.as_str()),
+            None => said.push((vec![right.as_str()], who)),
+        }
+    }
+    let lines = said.iter().map(|(rights, who)| format!("{}: {who}", rights.join(", ")));
+    lines.collect::<Vec<_>>().join("\n    ")
 }

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use plainwire_hub::access::{Allow, Bearer, Question, Right};
 use plainwire_hub::machine::Reducer;
 use plainwire_log::Policy;
-use plainwire_protocol::{Json, Pattern, Problem};
+use plainwire_protocol::{ChannelName, Json, Pattern, Problem};
 use toml::de::DeTable;
 
+use super::allow::Said;
 use super::fault::Faults;
 use super::machine;
 use super::options::{ChannelOptions, Retain};
@@ -36,6 +38,8 @@ pub struct Channel {
     pub commands: Vec<String>,
     /// The app that decides all other commands.
     pub handler: Option<Arc<Handler>>,
+    /// Who may do what without a grant.
+    pub allow: Allow,
 }
 
 /// A JSON Schema for messages.
@@ -43,7 +47,8 @@ pub struct Channel {
 pub struct MessageSchema(Arc<jsonschema::Validator>);
 
 impl Channel {
-    /// Channels that take messages and have no state, kept as the defaults say.
+    /// Channels that take messages and have no state, kept as the defaults say. Over the network nobody may do anything with them but
+    /// by a grant, until [`Channel::with_allow`] says otherwise.
     pub fn new(pattern: Pattern) -> Channel {
         let (options, retain) = (ChannelOptions::default(), Retain::default());
         Channel {
@@ -56,7 +61,15 @@ impl Channel {
             messages: true,
             commands: Vec::new(),
             handler: None,
+            allow: Allow::nothing(),
         }
+    }
+
+    /// Says who may do what without a grant: [`Allow::everything`] opens them to everybody.
+    #[must_use]
+    pub fn with_allow(mut self, allow: Allow) -> Channel {
+        self.allow = allow;
+        self
     }
 
     /// Gives them a state that `reducer` decides on. They take commands only, until further fields say otherwise.
@@ -75,6 +88,17 @@ impl Channel {
         }
     }
 
+    /// Whether who bears this token, or none, has a right on one of the channels, or may send it a command.
+    pub fn allows(
+        &self,
+        right: Right,
+        bearer: Option<&Bearer>,
+        channel: &ChannelName,
+        command: Option<&str>,
+    ) -> bool {
+        self.allow.allows(right, &Question { bearer, channel, pattern: &self.pattern, command })
+    }
+
     /// The methods that the channels' own URL takes: the `Allow` header.
     pub fn allowed_methods(&self) -> String {
         let mut allowed = "GET, HEAD, OPTIONS".to_owned();
@@ -91,10 +115,11 @@ impl Channel {
         allowed
     }
 
-    /// Reads one `[channel."pattern"]`.
+    /// Reads one `[channel."pattern"]`; `default` is what `[allow]` says.
     pub(super) fn read(
         pattern: Pattern,
         item: &Item<'_>,
+        default: &Said,
         file: &str,
         faults: &mut Faults,
     ) -> Option<Channel> {
@@ -119,6 +144,8 @@ impl Channel {
                 .ok()
                 .zip(Some(item.span()))
         });
+        let own =
+            table.take("allow").map(|item| Said::read(item, std::slice::from_ref(&pattern), file, faults));
         let machine = machine::read(&mut table, file, faults);
         let has_state = machine.is_some();
         if let (false, Some((_, span))) = (has_state, &handler) {
@@ -139,6 +166,7 @@ impl Channel {
             messages: options.messages || !has_state,
             commands: commands.unwrap_or_default(),
             handler: handler.map(|(handler, _)| Arc::new(handler)),
+            allow: default.resolve(&own.unwrap_or_default()),
         })
     }
 }
@@ -208,6 +236,7 @@ impl fmt::Debug for Channel {
             .field("policy", &self.policy)
             .field("state", &self.machine.as_ref().map(|machine| machine.initial()))
             .field("commands", &self.commands)
+            .field("allow", &self.allow)
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 //! Whatever is wrong with it is told before anything starts: where in the file, in which words, and what to do.
 
 mod alias;
+mod allow;
 mod auth;
 mod channel;
 mod fault;
@@ -30,8 +31,9 @@ pub use fault::{ConfigError, Fault, Place};
 pub use options::{AuthOptions, Server, Tail, Tls};
 pub use reference::reference;
 
+use allow::Said;
 use fault::Faults;
-use table::{Table, table_of};
+use table::{Item, Table, table_of};
 
 /// The configuration that `plainwire dev` starts with: a documented example of everything.
 pub const DEV_TOML: &str = include_str!("dev.toml");
@@ -170,9 +172,9 @@ impl Config {
         &self.channels.0
     }
 
-    /// Adds channels, in place of those of the same pattern.
+    /// Adds channels, in place of those of a pattern that means the same names.
     pub fn add_channel(&mut self, channel: Channel) {
-        self.channels.0.retain(|other| other.pattern != channel.pattern);
+        self.channels.0.retain(|other| !other.pattern.means_the_same(&channel.pattern));
         self.channels.0.push(Arc::new(channel));
         self.channels.sort();
     }
@@ -256,19 +258,10 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
     if let Some(section) = root.take_table("auth", faults) {
         config.auth = Auth::read(section, faults);
     }
-    let mut whole = true;
-    for (name, item) in root.take_table("channel", faults).into_iter().flatten() {
-        let channel = match Pattern::parse(name.get_ref()) {
-            Ok(pattern) => Channel::read(pattern, item, text, faults),
-            Err(error) => {
-                faults
-                    .at(name.span(), format!("`{}` is no pattern of channel names: {error}", name.get_ref()));
-                None
-            }
-        };
-        whole &= channel.is_some();
-        config.channels.0.extend(channel.map(Arc::new));
-    }
+    let allow = root.take("allow");
+    let channels = read_channels(root.take_table("channel", faults), allow, text, faults);
+    let whole = channels.is_some();
+    config.channels = channels.unwrap_or_default();
     config.channels.sort();
     if let Some(aliases) = root.take_table("alias", faults) {
         // An alias of a channel that is itself wrong is not.
@@ -296,6 +289,42 @@ fn overlay(
         Some(text) => set(&text).map_err(|message| ConfigError::of(&variable, message)),
         None => Ok(()),
     }
+}
+
+/// The channels; `None` if any of them is wrong.
+fn read_channels(
+    table: Option<&DeTable<'_>>,
+    allow: Option<&Item<'_>>,
+    text: &str,
+    faults: &mut Faults,
+) -> Option<Channels> {
+    let mut whole = true;
+    let mut patterns: Vec<Pattern> = Vec::new();
+    let mut items = Vec::new();
+    for (name, item) in table.into_iter().flatten() {
+        let pattern = match Pattern::parse(name.get_ref()) {
+            Ok(pattern) => pattern,
+            Err(error) => {
+                whole = false;
+                faults
+                    .at(name.span(), format!("`{}` is no pattern of channel names: {error}", name.get_ref()));
+                continue;
+            }
+        };
+        if let Some(other) = patterns.iter().find(|other| other.means_the_same(&pattern)) {
+            faults.at(name.span(), format!("`{other}` and `{pattern}` are the same channels"));
+        }
+        patterns.push(pattern);
+        items.push(item);
+    }
+    let default = allow.map(|item| Said::read(item, &patterns, text, faults)).unwrap_or_default();
+    let mut channels = Channels::default();
+    for (pattern, item) in patterns.into_iter().zip(items) {
+        let channel = Channel::read(pattern, item, &default, text, faults);
+        whole &= channel.is_some();
+        channels.0.extend(channel.map(Arc::new));
+    }
+    whole.then_some(channels)
 }
 
 /// The environment variable of an option of `[server]`.

@@ -19,6 +19,7 @@ pub fn reference() -> String {
     );
     section(&mut text, "[auth]", ABOUT_AUTH, AuthOptions::ROWS, Some(auth_variable));
     text.push_str(AUTH_KEY);
+    text.push_str(ALLOW);
     text.push_str(CHANNEL);
     rows(&mut text, ChannelOptions::ROWS, None);
     text.push_str("\n`retain = { count = …, bytes = …, age = … }`: which messages are kept. The state is kept whatever becomes of them.\n\n");
@@ -81,12 +82,50 @@ Encryption (TLS 1.3 and 1.2) of everything that is listened for; without a certi
 files are looked at every second and read again when they changed, both together: a pair that does not fit, or is half written, is not used, and the one before stays. Connections
 that are open go on. `plainwire check` says what is wrong with the files, and until when the certificate is valid.";
 
+const ALLOW: &str = r#"
+## `[allow]`
+
+Who may do what without a grant of their own, on all channels; `allow` in a `[channel."PATTERN"]` says it for these, right by right. Where nothing is
+said, nobody. See [security](security.md).
+
+| key | what it permits |
+| --- | --- |
+| `watch` | to read messages and states, by every transport |
+| `post` | to publish messages, and to replace and patch states |
+| `command` | to send commands |
+| `presence` | to see who is there |
+| `all` | all of them, but for those that are said beside it |
+
+Each is `true` (everybody, without a token too), `false` (nobody), or [CEL](#expressions) that is true of those who may. `allow = true`, `allow = "…"` is the
+same as `all`. Expressions are over
+
+| variable | what it is |
+| --- | --- |
+| `token` | the claims of the caller's token, `null` without one |
+| `channel` | the channel: `channel.name`, and what the names in the pattern's braces stand for, `channel.user` |
+| `command` | the name of the command that is to be sent, else `""` |
+
+What cannot be evaluated permits nothing: a claim that is not there, a comparison that does not fit, loops that visit more than 10,000 values.
+
+```toml
+[allow]
+watch = "token != null"                                 # who has a token reads, unless a channel says otherwise
+
+[channel."inbox/{user}"]
+allow.watch = "token.sub == channel.user"               # to each their own
+
+[channel.counter]
+state = { count = 0 }
+allow = { watch = true, command = "command == 'increment' || 'admin' in token.roles" }
+```
+"#;
+
 const CHANNEL: &str = r#"
 ## `[channel."PATTERN"]`
 
 How channels are kept, and what they take. The key is a name, or a pattern: `*` is one whole segment, `**` at the end is one or more. Where
 several match, the most specific one counts, literal before `*` before `**`, segment by segment from the left. A name that none matches
-is answered 404.
+is answered 404. `{user}` is one whole segment like `*`, and gives it a name: in `[channel."inbox/{user}"]` permissions know it as `channel.user`.
 
 "#;
 
@@ -95,6 +134,7 @@ Further keys:
 
 | key | what it is |
 | --- | --- |
+| `allow` | who may do what, where it differs from `[allow]` |
 | `message_schema` | a JSON Schema for the messages that clients publish |
 | `state` | the first state, any JSON value; with it the channels have a state |
 | `schema` | a JSON Schema that every state fits |

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use plainwire_hub::access::{Allow, Bearer, Right};
 use plainwire_hub::machine::{Change, State};
 use plainwire_log::Durability;
 use plainwire_protocol::Json;
+use serde_json::json;
 
 use super::*;
 
@@ -398,4 +400,87 @@ fn secrets_are_not_shown() {
     }
     let config = Config::parse(&format!("[auth]\nsecret = '{SECRET}'"), "x").unwrap();
     assert!(!format!("{config:?}").contains("thirty-two"));
+}
+
+/// Who may do what in a configuration: each right that a caller with these claims has on a channel, or may send as a command.
+fn rights(
+    config: &Config,
+    claims: Option<serde_json::Value>,
+    channel: &str,
+    command: Option<&str>,
+) -> String {
+    let bearer = claims.map(|claims| Bearer::new(claims.as_object().unwrap()).unwrap());
+    let name = name(channel);
+    let found = config.channel_for(&name).unwrap();
+    let has = |right: &Right| found.allows(*right, bearer.as_ref(), &name, command);
+    Right::ALL.iter().filter(|right| has(right)).map(|right| right.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn nothing_is_allowed_where_nothing_is_said() {
+    let config = Config::parse("[channel.a]", "x").unwrap();
+    assert_eq!(rights(&config, None, "a", None), "");
+    assert_eq!(rights(&config, Some(json!({"sub": "x"})), "a", Some("x")), "");
+    let mut config = Config::empty();
+    config.add_channel(Channel::new(Pattern::parse("a").unwrap()));
+    assert_eq!(rights(&config, None, "a", None), "");
+    config.add_channel(Channel::new(Pattern::parse("a").unwrap()).with_allow(Allow::everything()));
+    assert_eq!(rights(&config, None, "a", None), "watch post command presence");
+    assert_eq!(rights(&Config::dev(), None, "counter", None), "watch post command presence");
+}
+
+#[test]
+fn a_channel_overrides_what_holds_for_all_right_by_right() {
+    let config = Config::parse(
+        "[allow]\nall = true\npost = 'token != null'\npresence = false\n[channel.a]\n[channel.b]\nallow.watch = false\nallow.command = \"command == 'go'\"\n\
+         [channel.c]\nallow = false\n[channel.d]\nallow = { all = false, presence = true }\n[channel.e]\nallow = 'token.sub == \"x\"'",
+        "x",
+    )
+    .unwrap();
+    assert_eq!(rights(&config, None, "a", None), "watch command");
+    assert_eq!(rights(&config, Some(json!({})), "a", None), "watch post command");
+    assert_eq!(rights(&config, None, "b", Some("go")), "command");
+    assert_eq!(rights(&config, Some(json!({})), "b", Some("stop")), "post");
+    assert_eq!(rights(&config, Some(json!({"sub": "x"})), "c", Some("go")), "");
+    assert_eq!(rights(&config, None, "d", None), "presence");
+    assert_eq!(rights(&config, Some(json!({"sub": "x"})), "e", None), "watch post command presence");
+    assert_eq!(rights(&config, None, "e", None), "");
+}
+
+#[test]
+fn a_channel_for_each_user_takes_one_line() {
+    let config =
+        Config::parse("[channel.'inbox/{user}']\nallow.watch = 'token.sub == channel.user'", "x").unwrap();
+    let alice = || Some(json!({"sub": "alice"}));
+    assert_eq!(rights(&config, alice(), "inbox/alice", None), "watch");
+    assert_eq!(rights(&config, alice(), "inbox/bob", None), "");
+    assert_eq!(rights(&config, None, "inbox/alice", None), "");
+    // For all channels: those without a name for it do not have it.
+    let text = "allow = 'token.sub == channel.user'\n[channel.'inbox/{user}']\n[channel.'chat/*']";
+    let config = Config::parse(text, "x").unwrap();
+    assert_eq!(rights(&config, alice(), "inbox/alice", None), "watch post command presence");
+    assert_eq!(rights(&config, alice(), "chat/alice", None), "");
+}
+
+#[test]
+fn permissions_that_are_mistaken_are_shown() {
+    fault("[allow]\nwacth = true", "2:1", "did you mean `watch`?");
+    fault("[allow]\nwatch = 1", "2:9", "`true`, `false` or a CEL expression, not an integer");
+    fault("[channel.a]\nallow.watch = 'tokn.sub == 1'", "2:16", "no variable `tokn`");
+    fault("[channel.a]\nallow.watch = 'token.sub =='", "2:", "`watch`");
+    fault(
+        "[channel.a]\nallow = { post = \"token.sub == channel.user\" }",
+        "2:",
+        "no segment the name `user`, only `name`",
+    );
+    fault(
+        "allow = 'channel.usr == 1'\n[channel.'a/{user}']",
+        "1:",
+        "no segment the name `usr`, only `name`, `user`",
+    );
+    fault("[channel.a]\nallow = 'token'", "2:10", "never is");
+    fault("[channel.a]\nallow.watch = true\nallow = true", "3:1", "duplicate key");
+    fault("[channel.'a/*']\n[channel.'a/{b}']", "2:10", "`a/*` and `a/{b}` are the same channels");
+    fault("[channel.'a/{b}/{b}']", "1:10", "two segments");
+    fault("[channel.'a/{B}']", "1:10", "name in braces");
 }

@@ -76,8 +76,14 @@ impl Server {
         Server::start(directory, args)
     }
 
-    /// `plainwire serve` with a configuration.
+    /// `plainwire serve` with a configuration: open to everybody, unless it says itself who may do what.
     pub(crate) fn with_config(toml: &str) -> Server {
+        let open = if toml.contains("allow") { "" } else { "allow = true\n" };
+        Server::guarded(&format!("{open}{toml}"))
+    }
+
+    /// `plainwire serve` with a configuration, closed where it says nothing.
+    pub(crate) fn guarded(toml: &str) -> Server {
         let directory = TempDir::new().expect("a directory");
         let config = directory.path().join("plainwire.toml");
         std::fs::write(&config, toml).expect("a file");
