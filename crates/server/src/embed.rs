@@ -170,7 +170,7 @@ impl Plainwire {
 
     /// The service that answers HTTP requests, to be mounted in an axum router or served by hyper.
     pub fn service(&self) -> Service {
-        Service::new(self.node.clone())
+        Service::embedded(self.node.clone())
     }
 
     /// Accepts connections until [`Plainwire::shutdown`]: encrypted ones, if the configuration has a certificate.

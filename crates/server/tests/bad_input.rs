@@ -34,8 +34,10 @@ fn bodies_that_are_too_large() {
     const MOST: usize = 1 << 20;
     let chat = Watched::chat();
     let mut announced = chat.server.connect();
-    announced
-        .send(format!("POST /chat/a HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n\r\n", MOST + 1).as_bytes());
+    announced.send(
+        format!("POST /chat/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", MOST + 1)
+            .as_bytes(),
+    );
     let response = announced.response();
     refused(&response, 413, "too_large");
     assert_eq!(response.json()["max_bytes"], MOST);
@@ -43,7 +45,8 @@ fn bodies_that_are_too_large() {
     let chunked = |target: &str, bytes: usize| {
         let mut connection = chat.server.connect();
         connection.send(
-            format!("POST {target} HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n").as_bytes(),
+            format!("POST {target} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
+                .as_bytes(),
         );
         let text = format!("\"{}\"", "x".repeat(bytes - 2));
         for chunk in text.as_bytes().chunks(64 << 10) {
@@ -65,7 +68,7 @@ fn a_body_that_breaks_off_changes_nothing() {
     let chat = Watched::chat();
     for head in ["content-length: 10\r\n\r\n12345", "transfer-encoding: chunked\r\n\r\n5\r\n12345\r\n"] {
         let mut connection = chat.server.connect();
-        connection.send(format!("POST /chat/a HTTP/1.1\r\nhost: t\r\n{head}").as_bytes());
+        connection.send(format!("POST /chat/a HTTP/1.1\r\nhost: localhost\r\n{head}").as_bytes());
         connection.finish();
         if let Ok(head) = connection.head() {
             assert_eq!(head.status, 400);

@@ -76,7 +76,7 @@ impl<'a> Client<'a> {
             }
             _ => "\r\n".to_owned(),
         };
-        format!("{head} HTTP/1.1\r\nHost: test\r\n{rest}").into_bytes()
+        format!("{head} HTTP/1.1\r\nHost: localhost\r\n{rest}").into_bytes()
     }
 
     /// Reads the answer and holds it against what was asked.
@@ -144,7 +144,7 @@ fn everything_on_one_connection() {
         }
         // The client waits until it is told to go on.
         let head = format!(
-            "POST {CHANNEL} HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+            "POST {CHANNEL} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
         );
         client.connection.send(head.as_bytes());
         assert_eq!(client.connection.head().expect("an answer").status, 100);
@@ -222,7 +222,7 @@ fn a_head_may_be_cut_anywhere() {
     let server = Server::dev();
     server.accepted(CHANNEL, "1");
     for target in ["/log/a?since=0&wait=5", "/log/a?since=0", "/log/a?live=sse"] {
-        let head = format!("GET {target} HTTP/1.1\r\nHost: t\r\n\r\n");
+        let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         for cut in 1..head.len() {
             let mut connection = server.connect();
             connection.send(&head.as_bytes()[..cut]);
@@ -250,8 +250,10 @@ fn what_follows_a_big_answer_waits_for_its_end() {
     for next in ["since=0&limit=1&wait=5", "since=0&live=sse", "since=0&limit=1"] {
         for first in ["", "&wait=5"] {
             let mut connection = Connection::narrow(server.address, 4096);
-            let page = format!("GET {CHANNEL}?since=0&limit={COUNT}{first} HTTP/1.1\r\nHost: t\r\n\r\n");
-            connection.send(format!("{page}GET {CHANNEL}?{next} HTTP/1.1\r\nHost: t\r\n\r\n").as_bytes());
+            let page =
+                format!("GET {CHANNEL}?since=0&limit={COUNT}{first} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            connection
+                .send(format!("{page}GET {CHANNEL}?{next} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
             for _ in 0..3 {
                 assert_eq!(server.get("/log/a?limit=1").status, 200, "others are answered meanwhile");
             }
@@ -282,7 +284,7 @@ fn a_websocket_on_a_connection_that_had_requests() {
             }
             bytes.extend_from_slice(
                 format!(
-                    "GET /counter HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                    "GET /counter HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                      Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
                 )
                 .as_bytes(),
@@ -316,7 +318,7 @@ fn a_handshake_with_a_body_is_no_way_in() {
     let server = Server::dev();
     let mut connection = server.connect();
     connection.send(
-        b"GET /counter HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        b"GET /counter HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nContent-Length: 6\r\n\r\nsecret",
     );
     let head = connection.head().expect("an answer");
@@ -336,12 +338,12 @@ fn requests_during_a_stream_are_answered_after_it() {
     server.accepted(CHANNEL, "1");
     let streams = ["sse", "ndjson"].map(|live| {
         let mut connection = server.connect();
-        let stream = format!("GET {CHANNEL}?since=0&live={live} HTTP/1.1\r\nHost: t\r\n\r\n");
+        let stream = format!("GET {CHANNEL}?since=0&live={live} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         // One in the same packet, one later.
-        let page = format!("GET {CHANNEL}?since=0&limit=1 HTTP/1.1\r\nHost: t\r\n\r\n");
+        let page = format!("GET {CHANNEL}?since=0&limit=1 HTTP/1.1\r\nHost: localhost\r\n\r\n");
         connection.send(format!("{stream}{page}").as_bytes());
         assert_eq!(connection.head().expect("an answer").status, 200);
-        let poll = format!("GET {CHANNEL}?since=0&limit=1&wait=9 HTTP/1.1\r\nHost: t\r\n\r\n");
+        let poll = format!("GET {CHANNEL}?since=0&limit=1&wait=9 HTTP/1.1\r\nHost: localhost\r\n\r\n");
         connection.send(poll.as_bytes());
         connection
     });

@@ -60,7 +60,8 @@ fn whoever_asks_for_the_end_gets_it() {
             let begun = Instant::now();
             let mut client = server.connect();
             client.send(
-                format!("GET {target} HTTP/1.1\r\nHost: t\r\nConnection: {connection}\r\n\r\n").as_bytes(),
+                format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n")
+                    .as_bytes(),
             );
             let response = client.response();
             assert!(matches!(response.status, 200 | 404), "{target}: {response:?}");
@@ -84,7 +85,7 @@ fn heads_out_of_the_ordinary() {
     let wait = format!("{PAGE}&wait=5");
     for target in [PAGE, &wait] {
         for (start, headers) in [
-            (format!("GET http://test{target}"), String::new()),
+            (format!("GET http://localhost{target}"), String::new()),
             (format!("GET HTTP://other:80{target}"), String::new()),
             (format!("GET {target}"), "Content-Length: 0\r\n".to_owned()),
             (format!("GET {target}"), "Content-Length: 2\r\n\r\n{}".to_owned()),
@@ -98,7 +99,7 @@ fn heads_out_of_the_ordinary() {
         ] {
             let body = headers.contains("\r\n\r\n{}");
             let end = if body { "" } else { "\r\n" };
-            let request = format!("{start} HTTP/1.1\r\nHost: test\r\n{headers}{end}");
+            let request = format!("{start} HTTP/1.1\r\nHost: localhost\r\n{headers}{end}");
             let what = &request[..request.len().min(120)];
             let mut connection = server.connect();
             // Twice: the connection knows where the request ended.
@@ -113,7 +114,7 @@ fn heads_out_of_the_ordinary() {
     for (headers, status) in [(many(200), 431), (format!("X: {}\r\n", "x".repeat(200_000)), 431)] {
         let mut connection = server.connect();
         // The server may end the connection before all of it is sent.
-        let request = format!("GET {PAGE} HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
+        let request = format!("GET {PAGE} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
         let _ = std::io::Write::write_all(&mut connection.stream, request.as_bytes());
         if let Ok(response) = connection.head() {
             assert_eq!(response.status, status, "{response:?}");
@@ -134,7 +135,8 @@ fn a_head_is_answered_with_a_head() {
             let head = connection.ask("HEAD", target, &[], None);
             assert_eq!(head.status, get.status, "{target}: {head:?}");
         }
-        connection.send(format!("GET {PAGE} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").as_bytes());
+        connection
+            .send(format!("GET {PAGE} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
         let rest = all(&mut connection);
         assert!(rest.starts_with("HTTP/1.1 200"), "a body for {target}: {rest}");
     }
@@ -144,7 +146,7 @@ fn a_head_is_answered_with_a_head() {
 #[test]
 fn requests_that_could_be_two() {
     let server = server();
-    let next = "GET /counter HTTP/1.1\r\nHost: t\r\n\r\n";
+    let next = "GET /counter HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for start in [format!("GET {PAGE}"), format!("GET {PAGE}&wait=5"), "POST /log/b".to_owned()] {
         for headers in [
             "Content-Length: 0\r\nContent-Length: 36\r\n\r\n".to_owned(),
@@ -164,7 +166,7 @@ fn requests_that_could_be_two() {
             "X: a\0b\r\n\r\n".to_owned(),
         ] {
             let mut connection = server.connect();
-            connection.send(format!("{start} HTTP/1.1\r\nHost: t\r\n{headers}{next}").as_bytes());
+            connection.send(format!("{start} HTTP/1.1\r\nHost: localhost\r\n{headers}{next}").as_bytes());
             let answers = all(&mut connection);
             assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{start} {headers:?}: {answers}");
             let status = &answers["HTTP/1.1 ".len()..][..3];
@@ -180,9 +182,9 @@ fn requests_that_could_be_two() {
 fn clients_that_take_too_long() {
     let server = Server::with_config("[server]\nheader_timeout = \"1s\"\n[channel.\"log/*\"]\n");
     server.accepted("/log/a", "1");
-    let poll = format!("GET {PAGE}&wait=5 HTTP/1.1\r\nHost: t\r\n\r\n");
-    let page = format!("GET {PAGE} HTTP/1.1\r\nHost: t\r\n\r\n");
-    let head = format!("HEAD {PAGE} HTTP/1.1\r\nHost: t\r\n\r\n");
+    let poll = format!("GET {PAGE}&wait=5 HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let page = format!("GET {PAGE} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let head = format!("HEAD {PAGE} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let begun = Instant::now();
     let mut clients: Vec<(String, Connection)> = Vec::new();
     for before in [
@@ -198,7 +200,7 @@ fn clients_that_take_too_long() {
             "G",
             "P",
             "PRI * HTTP/2.0\r\n\r\nS",
-            "GET /log/a HTTP/1.1\r\nHost: t\r\n",
+            "GET /log/a HTTP/1.1\r\nHost: localhost\r\n",
             "POST /log/a HTTP/1.1\r\n\r",
         ] {
             let mut connection = server.connect();

@@ -9,7 +9,7 @@ use support::{Server, WebSocket};
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// A right handshake, header by header.
 const RIGHT: [(&str, &str); 5] = [
-    ("Host", "test"),
+    ("Host", "localhost"),
     ("Upgrade", "websocket"),
     ("Connection", "keep-alive, Upgrade"),
     ("Sec-WebSocket-Key", KEY),
@@ -153,7 +153,7 @@ fn a_handshake_that_stalls_is_timed_out() {
         "P",
         "PRI * HTTP/2.0\r\n",
         "GET /c HTTP/1.1\r\n",
-        "GET /c HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgr",
+        "GET /c HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgr",
     ];
     let mut stalled = beginnings.map(|beginning| {
         let mut connection = server.connect();

@@ -10,6 +10,7 @@ mod fault;
 mod kind;
 mod machine;
 mod options;
+mod origins;
 mod reference;
 mod table;
 #[cfg(test)]
@@ -29,6 +30,8 @@ pub use auth::{Auth, Secret};
 pub use channel::{Channel, MessageSchema};
 pub use fault::{ConfigError, Fault, Place};
 pub use options::{AuthOptions, Server, Tail, Tls};
+pub use origins::{Hosts, Origins};
+pub(crate) use origins::{Origin, is_host, split_port};
 pub use reference::reference;
 
 use allow::Said;

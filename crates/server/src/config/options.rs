@@ -11,6 +11,7 @@ use plainwire_log::Durability;
 use super::auth::Secret;
 use super::fault::Faults;
 use super::kind::*;
+use super::origins::{Hosts, Origins};
 use super::table::Table;
 use super::{AccessLogFormat, Engine, TlsVersion};
 use crate::auth::Algorithm;
@@ -110,8 +111,10 @@ options! {
         engine: Engine = EngineName "disk";
         /// Threads that own connections. 0 is one for each core that the process may use.
         workers: usize = Count "0" in "0".."1024";
-        /// Which web pages of other origins may read answers (CORS). `*` is any.
-        cors: Vec<String> = Origins "*";
+        /// By which names the server is called: a request with another `Host` is answered 421. None is any; in dev mode, loopback names and IP addresses.
+        hosts: Hosts = HostList "";
+        /// Which web pages of other origins may use the server, like `https://app.example` or `https://*.app.example`. `*` is any, but for what a cookie permits.
+        origins: Origins = OriginList "*";
         /// How often a quiet stream shows that it lives. Below the idle timeouts of common proxies, 30 s and up.
         heartbeat: Duration = Span "25s" in "1s".."10m";
         /// How long a stream lives, jittered, before its client is asked to reconnect: connections spread over new nodes.

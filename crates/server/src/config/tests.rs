@@ -88,7 +88,10 @@ fn options_are_read_and_bounded() {
     fault("[server]\nmax_in_flight = -1", "2:17", "out of range");
     fault("[server]\nengine = 'tape'", "2:10", "only \"disk\" and \"memory\"");
     fault("[server]\nlisten = 'localhost'", "2:10", "127.0.0.1:8080");
-    fault("[server]\ncors = ['a.example/x']", "2:8", "origin");
+    fault("[server]\norigins = ['a.example/x']", "2:11", "is no origin");
+    fault("[server]\norigins = 'a.example'", "2:11", "is no origin");
+    fault("[server]\nhosts = [1]", "2:9", "expected a list of strings");
+    fault("[server]\nhosts = ['a.example:80']", "2:9", "without a port");
     fault("[server]\nlisten = '0.0.0.0:80'\nconformance = true", "3:15", "loopback");
     fault("server = 1", "1:10", "`server` is a table, not an integer");
 }
@@ -115,13 +118,18 @@ fn the_environment_wins() {
     let mut config = Config::parse("[server]\npage_limit = 5", "x").unwrap();
     let environment = |name: &str| match name {
         "PLAINWIRE_PAGE_LIMIT" => Some("9".to_owned()),
-        "PLAINWIRE_CORS" => Some("https://a.example,https://b.example".to_owned()),
+        "PLAINWIRE_ORIGINS" => Some("https://a.example, https://b.example".to_owned()),
+        "PLAINWIRE_HOSTS" => Some("a.example".to_owned()),
         "PLAINWIRE_TAIL_MAX_COUNT" => Some("3".to_owned()),
         _ => None,
     };
     config.overlay(environment).unwrap();
     assert_eq!((config.server.page_limit, config.tail.max_count), (9, 3));
-    assert_eq!(config.server.cors, ["https://a.example", "https://b.example"]);
+    assert!(["https://a.example", "https://b.example"].iter().all(|origin| {
+        let origin = Origin::parse(origin).unwrap();
+        config.server.origins.name(&origin) && !config.server.origins.any()
+    }));
+    assert!(config.server.hosts.contain("a.example") && !config.server.hosts.contain("b.example"));
     let bad = |name: &str| (name == "PLAINWIRE_HEARTBEAT").then(|| "soon".to_owned());
     let error = config.overlay(bad).unwrap_err().to_string();
     assert!(error.starts_with("PLAINWIRE_HEARTBEAT: \"soon\" is no duration"), "{error}");

@@ -5,7 +5,9 @@ mod conformance;
 mod console;
 mod cors;
 mod head;
+mod host;
 mod openapi;
+mod origin;
 mod query;
 mod read;
 mod reply;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri};
 use plainwire_protocol::websocket::Agreed;
@@ -28,6 +30,8 @@ use plainwire_protocol::{ChannelName, NameError, Problem, Target};
 use body::About;
 pub use body::Body;
 pub(crate) use head::{Length, write_head, write_headers};
+use host::Front;
+use origin::Provenance;
 use query::Query;
 pub(crate) use query::channel_name;
 pub(crate) use read::{OpeningPoll, PollTerms};
@@ -69,6 +73,7 @@ pub(crate) enum Live {
 pub struct Service {
     node: Arc<Node>,
     counts: Arc<Counts>,
+    front: Front,
 }
 
 /// What the path of a request means.
@@ -88,14 +93,20 @@ enum Route {
 }
 
 impl Service {
+    /// For the server's own connections.
     pub(crate) fn new(node: Arc<Node>) -> Service {
         let counts = node.metrics().common.clone();
-        Service { node, counts }
+        Service { node, counts, front: Front::Own }
     }
 
     /// The same for a worker, which counts for itself.
     pub(crate) fn counting(node: Arc<Node>, counts: Arc<Counts>) -> Service {
-        Service { node, counts }
+        Service { node, counts, front: Front::Own }
+    }
+
+    /// For a program that reads requests itself.
+    pub(crate) fn embedded(node: Arc<Node>) -> Service {
+        Service { front: Front::Embedding, ..Service::new(node) }
     }
 
     /// Answers one request.
@@ -125,13 +136,22 @@ impl Service {
                 }
                 None => request_id(&head.headers).and_then(|id| HeaderValue::from_str(id).ok()),
             };
-            let mut response = if cors::is_preflight(&head) {
-                cors::preflight()
-            } else {
-                self.answer(&mut head, body).await.unwrap_or_else(|problem| reply::problem(&problem))
+            let (from, meant) = self.provenance(&head);
+            let origin = head.headers.get(ORIGIN).cloned();
+            let preflight = cors::is_preflight(&head);
+            let allowed = match meant {
+                Ok(()) if preflight => Ok(()),
+                Ok(()) => from.check(read::is_websocket(&head), &head.method, false),
+                Err(problem) => Err(problem),
             };
-            let origin = head.headers.get(http::header::ORIGIN);
-            cors::apply(&self.node.config().server.cors, origin, response.headers_mut());
+            let mut response = match allowed {
+                Ok(()) if preflight => cors::preflight(from),
+                Ok(()) => {
+                    self.answer(&mut head, body).await.unwrap_or_else(|problem| reply::problem(&problem))
+                }
+                Err(problem) => reply::problem(&problem),
+            };
+            cors::apply(&self.node.config().server.origins, from, origin.as_ref(), response.headers_mut());
             response.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
             self.count(&response);
             if let Some(record) = record {
@@ -151,6 +171,18 @@ impl Service {
         self.counts.answered(transport, response.status().as_u16());
         if let Some(rejection) = rejection {
             self.counts.rejected(rejection);
+        }
+    }
+
+    /// Where a request comes from, and whether it is meant for this server.
+    fn provenance(&self, head: &Parts) -> (Provenance, Result<(), Problem>) {
+        let server = &self.node.config().server;
+        match host::authority(head, self.front) {
+            Ok(authority) => {
+                let from = Provenance::of(head, authority, &server.origins);
+                (from, host::check(authority, &server.hosts, self.node.mode()))
+            }
+            Err(problem) => (Provenance::of(head, None, &server.origins), Err(problem)),
         }
     }
 

@@ -216,7 +216,7 @@ fn record(request: &Parts) -> Option<Arc<Record>> {
 }
 
 /// Whether a request is a WebSocket handshake of either kind, in order or not.
-fn is_websocket(request: &Parts) -> bool {
+pub(super) fn is_websocket(request: &Parts) -> bool {
     match request.method {
         Method::CONNECT => {
             let protocol = request.extensions.get::<hyper::ext::Protocol>();

@@ -147,7 +147,7 @@ impl Connection {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> io::Result<()> {
-        let mut bytes = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n").into_bytes();
+        let mut bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n").into_bytes();
         for (name, value) in headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
