@@ -89,6 +89,11 @@ impl<A> Feeds<A> {
         self.watches.iter().any(|watch| watch.feed.channel() == channel)
     }
 
+    /// The channels that are read, in the order of the watches.
+    pub fn channels(&self) -> impl Iterator<Item = &ChannelName> + Clone {
+        self.watches.iter().map(|watch| watch.feed.channel())
+    }
+
     /// How many channels are read.
     pub fn len(&self) -> usize {
         self.watches.len()

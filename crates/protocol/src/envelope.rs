@@ -34,8 +34,57 @@ pub enum ControlEvent {
         /// How long to wait first, in milliseconds.
         reconnect_in_ms: u64,
     },
+    /// `@expiring`: the credential ends soon, and this connection with it, unless it is renewed.
+    Expiring {
+        /// How long it still holds, in milliseconds.
+        expires_in_ms: u64,
+        /// Where a new one can be posted, on transports on which the client cannot send it: a path of the server's own.
+        renew: Option<String>,
+    },
+    /// `@end`: this connection, or the watch of this channel, ends and is not resumed as it was.
+    End(EndReason),
     /// `@ping`: the connection is alive. Only where the transport has no heartbeat of its own.
     Ping,
+}
+
+/// Why a connection or watch ends for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// The credential has expired.
+    Expired,
+    /// The credential was revoked.
+    Revoked,
+    /// The key that the credential was verified with is trusted no longer.
+    KeyRemoved,
+    /// Credentials like this one are not taken any more.
+    Refused,
+    /// What the credential, or the lack of one, permits no longer includes this.
+    Forbidden,
+    /// The configuration has no such channel any more.
+    NoSuchChannel,
+}
+
+impl EndReason {
+    /// The word for it on the wire: the `reason` that the problem of a refused request has.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EndReason::Expired => "token_expired",
+            EndReason::Revoked => "token_revoked",
+            EndReason::KeyRemoved => "key_removed",
+            EndReason::Refused => "token",
+            EndReason::Forbidden => "forbidden",
+            EndReason::NoSuchChannel => "no_such_channel",
+        }
+    }
+
+    /// The HTTP status with which a request would be answered now (RFC 9110 §15.5): with 401 another credential helps.
+    pub fn status(self) -> u16 {
+        match self {
+            EndReason::Expired | EndReason::Revoked | EndReason::KeyRemoved | EndReason::Refused => 401,
+            EndReason::Forbidden => 403,
+            EndReason::NoSuchChannel => 404,
+        }
+    }
 }
 
 /// Why continuity was lost.
@@ -68,6 +117,8 @@ impl ControlEvent {
             ControlEvent::Live => "@live",
             ControlEvent::Reset(_) => "@reset",
             ControlEvent::Drain { .. } => "@drain",
+            ControlEvent::Expiring { .. } => "@expiring",
+            ControlEvent::End(_) => "@end",
             ControlEvent::Ping => "@ping",
         }
     }
@@ -80,6 +131,15 @@ impl ControlEvent {
             ControlEvent::Reset(reason) => Json::of(&json!({ "reason": reason.as_str() })),
             ControlEvent::Drain { reconnect_in_ms } => {
                 Json::of(&json!({ "reconnect_in_ms": reconnect_in_ms }))
+            }
+            ControlEvent::Expiring { expires_in_ms, renew: None } => {
+                Json::of(&json!({ "expires_in_ms": expires_in_ms }))
+            }
+            ControlEvent::Expiring { expires_in_ms, renew: Some(renew) } => {
+                Json::of(&json!({ "expires_in_ms": expires_in_ms, "renew": renew }))
+            }
+            ControlEvent::End(reason) => {
+                Json::of(&json!({ "reason": reason.as_str(), "status": reason.status() }))
             }
         }
     }

@@ -16,7 +16,7 @@ pub mod sse;
 pub mod websocket;
 
 pub use cursor::{Cursor, CursorError, MAX_CURSOR_BYTES, Point};
-pub use envelope::{Control, ControlEvent, ResetReason, control_json, envelope_json};
+pub use envelope::{Control, ControlEvent, EndReason, ResetReason, control_json, envelope_json};
 pub use json::{Json, JsonError, MAX_JSON_DEPTH};
 pub use message::{EventName, EventNameError, MAX_EVENT_NAME_BYTES, Message, Millis};
 pub use name::{ChannelName, MAX_NAME_BYTES, MAX_SEGMENTS, NameError, Target};

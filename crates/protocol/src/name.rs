@@ -76,6 +76,13 @@ impl ChannelName {
         Ok(ChannelName(text.into()))
     }
 
+    /// Parses the name of a channel of the server's own: one whose last segment begins with `@`. No client can name it.
+    pub fn system(text: &str) -> Result<ChannelName, NameError> {
+        check(text, |_| false)?;
+        let own = text.rsplit('/').next().is_some_and(|last| last.len() > 1 && last.starts_with('@'));
+        if own { Ok(ChannelName(text.into())) } else { Err(NameError::Reserved) }
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -14,6 +14,8 @@ use plainwire_log::memory::MemoryLog;
 use plainwire_protocol::{ChannelName, Control, EventName, Json, Message, Position, Problem, Target};
 use tokio::net::TcpListener;
 
+use crate::access::{Caller, Kick, watch_clock, watch_credentials};
+use crate::auth::Revocation;
 use crate::channels::{BATCH, Found, Subscription, store_problem};
 use crate::config::{Config, Engine};
 use crate::http::Service;
@@ -52,7 +54,15 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error("[tls]: {0}")]
     Tls(#[from] TlsError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] plainwire_log::LogError),
 }
+
+/// Why the server did not take another configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ReloadError(String);
 
 /// Where a watch begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +148,11 @@ impl Builder {
             None => open_log(&config, recover).await?,
         };
         let mode = if dev { Mode::Dev } else { Mode::Serve };
-        Ok(Plainwire { node: Arc::new(Node::new(Arc::new(config), log, mode, tls)) })
+        let node = Arc::new(Node::new(Arc::new(config), log, mode, tls));
+        node.load_revocations().await?;
+        tokio::spawn(watch_clock(Arc::downgrade(&node)));
+        tokio::spawn(watch_credentials(Arc::downgrade(&node)));
+        Ok(Plainwire { node })
     }
 }
 
@@ -186,6 +200,30 @@ impl Plainwire {
         listen::serve(&self.node, listener).await
     }
 
+    /// Goes on under another configuration: keys, permissions, rules and limits change, no connection is dropped. Where to
+    /// listen, the engine, its files and the number of workers stay as they are until the next start.
+    ///
+    /// # Errors
+    /// [`ReloadError`]. Then the old configuration stays.
+    pub async fn reload(&self, config: Config) -> Result<(), ReloadError> {
+        self.node.reload(config).await.map_err(ReloadError)
+    }
+
+    /// Ends credentials before their time: streams that were opened with one of them end at once, and none is taken any more. Kept
+    /// in the log, so it outlives the server.
+    ///
+    /// # Errors
+    /// 503 if the store cannot keep it (it is obeyed until the server stops), or if there are too many.
+    pub async fn revoke(&self, revocation: Revocation) -> Result<(), Problem> {
+        self.node.revoke(revocation).await
+    }
+
+    /// Has streams come back elsewhere, or later: those of a subject, from an address, or of a channel. Returns how many ended
+    /// within a second.
+    pub async fn kick(&self, kick: Kick) -> usize {
+        self.node.kick(kick).await
+    }
+
     /// Publishes a message.
     ///
     /// # Errors
@@ -228,9 +266,9 @@ impl Plainwire {
             None => Verb::Post { event: options.event },
         };
         let body = serde_json::to_vec(body).map_err(|error| Problem::new(400, "body_json", error))?.into();
-        let key = options.idempotency_key.as_deref().map(KeyedRequest::parse).transpose()?;
+        let key = options.idempotency_key.as_deref().map(|key| KeyedRequest::parse(key, &Caller::default())).transpose()?;
         let channel = self.node.channels().open(&target.channel).await?;
-        let request = WriteRequest { verb, body, if_match: options.if_match, key };
+        let request = WriteRequest { verb, body, if_match: options.if_match, key, from: None };
         let written = submit(self.node.channels(), channel, request).await?.finish().await?;
         Ok(Applied { position: written.position, state: written.state, replayed: written.replayed })
     }

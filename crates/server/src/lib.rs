@@ -3,8 +3,8 @@
 //! The `plainwire` binary is this library with a command line. Inside a program of your own, [`Plainwire`] starts a
 //! server whose [`Service`] mounts in an axum router, publishes, runs commands, and watches channels as streams.
 
+mod access;
 mod access_log;
-#[allow(dead_code, unused_imports, reason = "nothing asks for it yet")]
 pub mod auth;
 mod channels;
 pub mod client;
@@ -24,8 +24,10 @@ mod tls;
 mod worker;
 mod ws;
 
+pub use access::Kick;
+pub use auth::Revocation;
 pub use config::Config;
-pub use embed::{Applied, Builder, Event, From, Plainwire, StartError, Watch, WriteOptions};
+pub use embed::{Applied, Builder, Event, From, Plainwire, ReloadError, StartError, Watch, WriteOptions};
 pub use handler::Handler;
 pub use http::{Body, Service};
 pub use plainwire_hub::access::{

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::future::{Future, pending, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::channels::Relay;
-use crate::http::{Body, Live, Secure, Service, Takeable};
+use crate::http::{Body, Connected, Live, Service};
 use crate::metrics::{Carrier, Counts};
 use crate::node::Node;
 use crate::tls::{HTTP2, HTTP11, Link, Stream};
@@ -50,15 +51,15 @@ pub(crate) async fn serve(node: &Arc<Node>, listener: TcpListener) -> io::Result
     }
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted.and_then(|(stream, _)| {
+            accepted = listener.accept() => accepted.and_then(|(stream, peer)| {
                 // A message is worth a packet of its own: waiting for more would only make it late.
                 stream.set_nodelay(true)?;
-                stream.into_std()
+                Ok((stream.into_std()?, peer.ip()))
             }),
             () = stopping.cancelled() => break,
         };
         match accepted {
-            Ok(stream) => workers.accepted(stream),
+            Ok((stream, peer)) => workers.accepted(stream, peer),
             Err(error) => {
                 node.metrics().accept_errors.add(1);
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -78,7 +79,6 @@ pub(crate) async fn connection(
     early: Bytes,
     counted: Counted,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let is_secure = link.tls.is_some();
     let agreed = match link.protocol() {
         Some(HTTP2) => Some(true),
         Some(HTTP11) => Some(false),
@@ -97,11 +97,12 @@ pub(crate) async fn connection(
     let carrier = if is_http2 { Carrier::Http2 } else { Carrier::Requests };
     let io = TokioIo::new(Prefixed { prefix, stream, carrier, counts: inbox.counts().clone() });
     if !is_http2 {
-        return Box::pin(http1(&node, service, &inbox, io, is_secure, counted)).await;
+        return Box::pin(http1(&node, service, &inbox, io, counted)).await;
     }
     let relay: Arc<dyn Relay> = inbox;
-    let service = service_fn(move |mut request| {
-        mark(&mut request, is_secure);
+    let peer = counted.peer();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Connected { peer, takeable: false });
         let relay = relay.clone();
         let relayed =
             move |response: Response<Body>| Ok::<_, Infallible>(response.map(|body| body.relayed(&relay)));
@@ -130,15 +131,13 @@ async fn http1(
     service: Service,
     inbox: &Inbox,
     io: TokioIo<Prefixed>,
-    is_secure: bool,
     counted: Counted,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let slot = Slot::default();
     let answers = slot.clone();
-    let service = service_fn(move |mut request| {
-        mark(&mut request, is_secure);
-        Box::pin(answer(service.clone(), request, answers.clone()))
-    });
+    let peer = counted.peer();
+    let service =
+        service_fn(move |request| Box::pin(answer(service.clone(), request, peer, answers.clone())));
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -173,25 +172,17 @@ async fn http1(
     Ok(())
 }
 
-/// Tells a request that came over TLS from others.
-fn mark(request: &mut Request<Incoming>, is_secure: bool) {
-    if is_secure {
-        request.extensions_mut().insert(Secure);
-    }
-}
-
 async fn answer(
     service: Service,
     mut request: Request<Incoming>,
+    peer: IpAddr,
     slot: Slot,
 ) -> Result<Response<Body>, Infallible> {
     let takeable = request.version() == Version::HTTP_11
         && request.method() == Method::GET
         && request.body().is_end_stream()
         && !closes(request.headers());
-    if takeable {
-        request.extensions_mut().insert(Takeable);
-    }
+    request.extensions_mut().insert(Connected { peer, takeable });
     let response = service.answering(request).await;
     if !takeable {
         return Ok(response);

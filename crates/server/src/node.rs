@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::Guard;
 use plainwire_log::Log;
 use plainwire_protocol::Problem;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,8 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::access_log::AccessLog;
+use crate::access::Access;
+use crate::auth::Auth;
 use crate::channels::Channels;
 use crate::config::Config;
 use crate::health::{Health, Load, Overload};
@@ -23,6 +26,7 @@ const OVERLOADED_RETRY: Duration = Duration::from_secs(5);
 /// What every request needs.
 pub(crate) struct Node {
     channels: Arc<Channels>,
+    access: Access,
     mode: Mode,
     access_log: Option<Arc<AccessLog>>,
     health: Health,
@@ -45,10 +49,12 @@ pub(crate) enum Mode {
 impl Node {
     pub(crate) fn new(config: Arc<Config>, log: Arc<dyn Log>, mode: Mode, tls: Option<Arc<Tls>>) -> Node {
         let format = config.server.access_log;
+        let access = Access::new(Arc::new(Auth::new(&config.auth)));
         let channels = Channels::new(config, log);
         let access_log = AccessLog::start(format, channels.metrics().log_lines_dropped.clone());
         Node {
             channels,
+            access,
             mode,
             access_log,
             health: Health::default(),
@@ -64,7 +70,8 @@ impl Node {
         &self.channels
     }
 
-    pub(crate) fn config(&self) -> &Config {
+    /// The configuration as it is now. It may be another one at the next call.
+    pub(crate) fn config(&self) -> Guard<Arc<Config>> {
         self.channels.config()
     }
 
@@ -98,6 +105,26 @@ impl Node {
             None => Ok(()),
             Some(what) => Err(Problem::new(503, "overloaded", what).retry_after(OVERLOADED_RETRY)),
         }
+    }
+
+    /// What is known of credentials.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Goes on under another configuration: keys, rules and limits change, connections stay. What only a start can change
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// In words. Then nothing was changed.
+    pub(crate) async fn reload(&self, mut config: Config) -> Result<(), String> {
+        let before = self.config().clone();
+        keep(&before, &mut config);
+        let config = Arc::new(config);
+        self.channels.reload(config.clone()).await.map_err(|error| error.to_string())?;
+        self.access.auth().reconfigure(&config.auth);
+        self.access_changed();
+        Ok(())
     }
 
     pub(crate) fn mode(&self) -> Mode {
@@ -149,5 +176,23 @@ impl Node {
         if let Some(log) = self.access_log.clone() {
             let _ = tokio::task::spawn_blocking(move || log.flush()).await;
         }
+    }
+}
+
+/// Keeps what was decided at the start, and says so where the new configuration decides otherwise.
+fn keep(before: &Config, config: &mut Config) {
+    let (old, new) = (&before.server, &mut config.server);
+    let mut kept = Vec::new();
+    macro_rules! keep {
+        ($($option:ident),+) => {
+            $( if new.$option != old.$option {
+                new.$option.clone_from(&old.$option);
+                kept.push(stringify!($option));
+            } )+
+        };
+    }
+    keep!(listen, data, engine, workers);
+    if !kept.is_empty() {
+        tracing::warn!(options = kept.join(", "), "these options change with the next start only");
     }
 }

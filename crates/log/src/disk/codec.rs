@@ -134,7 +134,8 @@ pub(crate) fn expired_outcome_key(expiry: &[u8]) -> Vec<u8> {
 /// The channel that a key in `A` is for.
 pub(crate) fn aged_channel(key: &[u8]) -> Option<ChannelName> {
     let name = key.get(1 + size_of::<u64>()..)?;
-    ChannelName::parse(std::str::from_utf8(name).ok()?).ok()
+    let name = std::str::from_utf8(name).ok()?;
+    ChannelName::parse(name).or_else(|_| ChannelName::system(name)).ok()
 }
 
 /// The stream and offset in a key of `M` or `T`.

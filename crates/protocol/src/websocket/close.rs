@@ -39,6 +39,11 @@ impl CloseCode {
     /// A gateway got a bad answer from behind it.
     pub const BAD_GATEWAY: CloseCode = CloseCode(1014);
 
+    /// The credential is missing, wrong or over: what HTTP says with 401 (IANA registry of close codes).
+    pub const UNAUTHORIZED: CloseCode = CloseCode(3000);
+    /// The credential does not permit it: what HTTP says with 403 (IANA registry).
+    pub const FORBIDDEN: CloseCode = CloseCode(3003);
+
     /// Whether the code may stand in a close frame: those registered for it (§7.4.1 and the IANA registry),
     /// those of libraries (3000–3999) and private ones (4000–4999).
     pub const fn may_be_sent(self) -> bool {

@@ -48,7 +48,8 @@ pub(crate) use key::Key;
 pub(crate) use key_file::keys_in;
 pub(crate) use key_source::{KeyEntry, Source, read_key_file};
 pub(crate) use principal::{Ended, Principal};
-pub(crate) use revocation::{Revocation, Revocations, TooMany};
+pub use revocation::Revocation;
+pub(crate) use revocation::{Revocations, TooMany};
 
 use crate::Config;
 use crate::config;
@@ -226,7 +227,7 @@ impl Auth {
         state.rules.admit(&registered)?;
         state.rules.in_time(&registered, seconds(now))?;
         let proof = Proof { key, algorithm: token.algorithm, kid: token.kid };
-        let principal = Principal::new(registered, claims, proof);
+        let principal = Principal::new(registered, claims, proof).map_err(|_| Refusal::Grants)?;
         if self.revocations.read().revoked(&principal) {
             return Err(Refusal::Revoked);
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use plainwire_hub::access::{Bearer, BearerError};
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
@@ -14,6 +15,7 @@ pub(crate) struct Principal {
     pub(super) registered: Registered,
     pub(super) proof: Proof,
     claims: Map<String, Value>,
+    bearer: Bearer,
 }
 
 /// What verified a token.
@@ -38,8 +40,18 @@ pub(crate) enum Ended {
 }
 
 impl Principal {
-    pub(super) fn new(registered: Registered, claims: Map<String, Value>, proof: Proof) -> Principal {
-        Principal { registered, proof, claims }
+    pub(super) fn new(
+        registered: Registered,
+        claims: Map<String, Value>,
+        proof: Proof,
+    ) -> Result<Principal, BearerError> {
+        let bearer = Bearer::new(&claims)?;
+        Ok(Principal { registered, proof, claims, bearer })
+    }
+
+    /// What the token says, for permissions to be asked about.
+    pub(crate) fn bearer(&self) -> &Bearer {
+        &self.bearer
     }
 
     /// `sub`: who it is.
@@ -83,7 +95,7 @@ impl Principal {
         let Value::Object(claims) = claims else { panic!("an object") };
         let registered = Registered::read(&claims).unwrap();
         let proof = Proof { key: Fingerprint::default(), algorithm: Algorithm::HS256, kid: None };
-        Principal::new(registered, claims, proof)
+        Principal::new(registered, claims, proof).unwrap()
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) enum Refusal {
     Expired,
     /// `nbf` or `iat` is in the future.
     NotYetValid,
+    /// What it grants cannot be understood, or its claims cannot be compared.
+    Grants,
     /// It was revoked, by itself or with all tokens of its subject.
     Revoked,
     /// The server has nothing to verify tokens with.
@@ -68,6 +70,7 @@ impl Refusal {
             Refusal::NoExpiry => "the token does not say when it expires (exp)",
             Refusal::Expired => "the token has expired",
             Refusal::NotYetValid => "the token is not valid yet (nbf, iat)",
+            Refusal::Grants => "what the token grants (plainwire) cannot be understood, or a claim is beyond 64 bits or nested too deep",
             Refusal::Revoked => "the token was revoked",
             Refusal::NoKeys => "this server takes no tokens: it has no key to verify them with; see [auth]",
             Refusal::KeysUnavailable => "the keys to verify the token with could not be fetched yet",

@@ -15,7 +15,7 @@ pub(crate) const MAX_REVOCATIONS: usize = 100_000;
 /// What is revoked. Times are in seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Revocation {
+pub enum Revocation {
     /// One token.
     Token {
         /// Its `jti`.

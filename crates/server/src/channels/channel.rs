@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::{ArcSwap, Guard};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
@@ -24,7 +25,7 @@ use crate::handler::Decision;
 /// It holds nothing that the log does not have, so it may be dropped at any time when nobody uses it.
 pub(crate) struct Channel {
     name: ChannelName,
-    config: Arc<config::Channel>,
+    config: ArcSwap<config::Channel>,
     limits: TailLimits,
     /// Bytes of the tails of all channels.
     tail_bytes: Arc<Count>,
@@ -86,6 +87,8 @@ pub(crate) struct Terms {
     pub(crate) if_match: Option<Position>,
     pub(crate) key: Option<NewKey>,
     pub(crate) now: Millis,
+    /// Whom it is from.
+    pub(crate) from: Option<Arc<str>>,
 }
 
 /// A write that was handed to the log, or refused.
@@ -107,7 +110,7 @@ impl Channel {
     ) -> Channel {
         Channel {
             name,
-            config,
+            config: ArcSwap::new(config),
             limits,
             tail_bytes,
             loaded: OnceCell::new(),
@@ -126,14 +129,37 @@ impl Channel {
         &self.name
     }
 
-    pub(crate) fn config(&self) -> &Arc<config::Channel> {
-        &self.config
+    /// What the configuration says of it now.
+    pub(crate) fn config(&self) -> Guard<Arc<config::Channel>> {
+        self.config.load()
+    }
+
+    /// Whether `changed` gives it a state that it had not, which the store has to tell.
+    pub(super) fn gains_state(&self, changed: &config::Channel) -> bool {
+        changed.machine.is_some() && self.config().machine.is_none()
+    }
+
+    /// Goes on under another configuration. One that gives it a state comes with the store's `head`.
+    pub(super) fn reconfigure(&self, changed: Arc<config::Channel>, head: Option<Head>) {
+        let mut inner = self.inner.lock();
+        if let Some(head) = head.filter(|_| inner.tail.is_some()) {
+            inner.state = None;
+            inner.learn_state(head, &changed);
+        } else if changed.machine.is_none() {
+            inner.state = None;
+        } else if let (Some(machine), Some(stated)) = (&changed.machine, &mut inner.state)
+            && stated.position.offset == Offset::ZERO
+        {
+            // Nobody has set it yet.
+            *stated = Stated { position: stated.position, json: machine.initial(), parsed: None };
+        }
+        self.config.store(changed);
     }
 
     /// Reads where the channel stands, the first time.
     pub(super) async fn load(&self, log: &dyn Log) -> Result<(), LogError> {
         let load = async || {
-            let head = log.head(&self.name, &self.config.policy).await?;
+            let head = log.head(&self.name, &self.config().policy).await?;
             self.learn(head);
             Ok(())
         };
@@ -264,7 +290,8 @@ impl Channel {
         {
             return Attempt::Moved { basis };
         }
-        let state = match (&pending, self.config.machine.is_some()) {
+        let config = self.config();
+        let state = match (&pending, config.machine.is_some()) {
             (Some((_, state)), _) => Some(state.clone()),
             (None, true) => match inner.parsed_state() {
                 Ok(state) => Some(state),
@@ -272,7 +299,7 @@ impl Channel {
             },
             (None, false) => None,
         };
-        let (message, next) = match self.decide(write, state.as_ref()) {
+        let (message, next) = match decide(&config, write, terms.from.as_ref(), state.as_ref()) {
             Ok(decided) => decided,
             Err(problem) => return Attempt::Refused { problem, basis },
         };
@@ -281,7 +308,7 @@ impl Channel {
         let appending = log
             .append(Append {
                 channel: self.name.clone(),
-                policy: self.config.policy.clone(),
+                policy: config.policy.clone(),
                 expect,
                 now: terms.now,
                 messages: vec![message],
@@ -297,43 +324,12 @@ impl Channel {
         Attempt::Begun { appending, state: next.map(|state| state.json().clone()), link }
     }
 
-    /// The message that a write becomes, and the next state if it changes the state. Bad input ends here.
-    fn decide(
-        &self,
-        write: &Write<'_>,
-        state: Option<&State>,
-    ) -> Result<(NewMessage, Option<State>), Problem> {
-        match (write, &self.config.machine, state) {
-            (Write::Message(message), ..) => Ok((message.clone(), None)),
-            (Write::Change(change), Some(machine), Some(state)) => {
-                let Next { state, event, data } = machine.apply(state, change)?;
-                let data = data.unwrap_or_else(|| state.json().clone());
-                Ok((NewMessage { event, data, from: None }, Some(state)))
-            }
-            (Write::Decided { decision, .. }, Some(machine), Some(state)) => {
-                let Decision { state: next, event, data } = decision;
-                let next = machine.apply(state, &Change::Replace(next.as_bytes()))?.state;
-                let data = data.clone().unwrap_or_else(|| next.json().clone());
-                Ok((NewMessage { event: event.clone(), data, from: None }, Some(next)))
-            }
-            (Write::Change(_) | Write::Decided { .. }, ..) => {
-                unreachable!("changes are asked only of channels with a state")
-            }
-        }
-    }
-
     fn learn(&self, head: Head) {
         let mut inner = self.inner.lock();
         if inner.tail.is_none() {
             inner.tail = Some(Tail::new(head.position, head.trimmed, self.limits));
         }
-        if inner.state.is_none()
-            && let Some(machine) = &self.config.machine
-        {
-            let start = Position::new(head.position.epoch, Offset::ZERO);
-            let (position, json) = head.state.unwrap_or_else(|| (start, machine.initial()));
-            inner.state = Some(Stated { position, json, parsed: None });
-        }
+        inner.learn_state(head, &self.config());
     }
 }
 
@@ -344,6 +340,16 @@ impl Inner {
 
     fn tail_mut(&mut self) -> &mut Tail {
         self.tail.as_mut().expect("channels are loaded before they are handed out")
+    }
+
+    fn learn_state(&mut self, head: Head, config: &config::Channel) {
+        if self.state.is_none()
+            && let Some(machine) = &config.machine
+        {
+            let start = Position::new(head.position.epoch, Offset::ZERO);
+            let (position, json) = head.state.unwrap_or_else(|| (start, machine.initial()));
+            self.state = Some(Stated { position, json, parsed: None });
+        }
     }
 
     fn shown_state(&self) -> Option<(Position, Json)> {
@@ -360,6 +366,32 @@ impl Inner {
         })?;
         stated.parsed = Some(state.clone());
         Ok(state)
+    }
+}
+
+/// The message that a write becomes, and the next state if it changes the state. Bad input ends here.
+fn decide(
+    config: &config::Channel,
+    write: &Write<'_>,
+    from: Option<&Arc<str>>,
+    state: Option<&State>,
+) -> Result<(NewMessage, Option<State>), Problem> {
+    match (write, &config.machine, state) {
+        (Write::Message(message), ..) => Ok((message.clone(), None)),
+        (Write::Change(change), Some(machine), Some(state)) => {
+            let Next { state, event, data } = machine.apply(state, change)?;
+            let data = data.unwrap_or_else(|| state.json().clone());
+            Ok((NewMessage { event, data, from: from.cloned() }, Some(state)))
+        }
+        (Write::Decided { decision, .. }, Some(machine), Some(state)) => {
+            let Decision { state: next, event, data } = decision;
+            let next = machine.apply(state, &Change::Replace(next.as_bytes()))?.state;
+            let data = data.clone().unwrap_or_else(|| next.json().clone());
+            Ok((NewMessage { event: event.clone(), data, from: from.cloned() }, Some(next)))
+        }
+        (Write::Change(_) | Write::Decided { .. }, ..) => {
+            unreachable!("changes are asked only of channels with a state")
+        }
     }
 }
 

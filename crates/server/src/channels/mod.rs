@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock};
 use plainwire_hub::TailLimits;
-use plainwire_log::{Commit, Log, LogError, Sink};
+use plainwire_log::{Commit, Head, Log, LogError, Policy, Sink};
 use plainwire_protocol::{ChannelName, Problem};
 use slab::Slab;
 
@@ -29,11 +30,11 @@ const MAX_IDLE: usize = 1024;
 
 /// All channels of a node.
 pub(crate) struct Channels {
-    config: Arc<Config>,
+    config: ArcSwap<Config>,
     log: Arc<dyn Log>,
     open: RwLock<HashMap<ChannelName, Arc<Channel>>>,
     idle: Mutex<VecDeque<Arc<Channel>>>,
-    /// Every reader, to be told when the server drains.
+    /// Every reader, to be told when the server drains, and when what it may read changes.
     readers: Mutex<Slab<Arc<Signal>>>,
     draining: AtomicBool,
     metrics: Arc<Metrics>,
@@ -43,7 +44,7 @@ impl Channels {
     /// Opens the channels of a log and is told of its commits from now on.
     pub(crate) fn new(config: Arc<Config>, log: Arc<dyn Log>) -> Arc<Channels> {
         let channels = Arc::new(Channels {
-            config,
+            config: ArcSwap::new(config),
             log: log.clone(),
             open: RwLock::default(),
             idle: Mutex::default(),
@@ -59,8 +60,44 @@ impl Channels {
         &self.log
     }
 
-    pub(crate) fn config(&self) -> &Arc<Config> {
-        &self.config
+    /// The configuration as it is now. It may be another one at the next call.
+    pub(crate) fn config(&self) -> Guard<Arc<Config>> {
+        self.config.load()
+    }
+
+    /// Changes the configuration. Channels that are open go on under the new one, where it has them.
+    ///
+    /// # Errors
+    /// If the store could not say which state a channel has that had none before. Then nothing was changed.
+    pub(crate) async fn reload(&self, config: Arc<Config>) -> Result<(), LogError> {
+        let mut heads: HashMap<ChannelName, Head> = HashMap::new();
+        loop {
+            let gaining = self.gaining_state(&config, &heads);
+            for (name, policy) in gaining {
+                let head = self.log.head(&name, &policy).await?;
+                heads.insert(name, head);
+            }
+            let open = self.open.write();
+            let changes = || open.values().filter_map(|channel| Some((channel, config.channel_for(channel.name())?)));
+            if changes().any(|(channel, changed)| channel.gains_state(changed) && !heads.contains_key(channel.name())) {
+                // It was opened meanwhile.
+                continue;
+            }
+            self.config.store(config.clone());
+            for (channel, changed) in changes() {
+                channel.reconfigure(changed.clone(), heads.remove(channel.name()));
+            }
+            return Ok(());
+        }
+    }
+
+    /// The open channels whose state must be asked for, but for those that are known.
+    fn gaining_state(&self, config: &Config, known: &HashMap<ChannelName, Head>) -> Vec<(ChannelName, Arc<Policy>)> {
+        let open = self.open.read();
+        let unknown = open.values().filter(|channel| !known.contains_key(channel.name()));
+        let changes = unknown.filter_map(|channel| Some((channel, config.channel_for(channel.name())?)));
+        let gaining = changes.filter(|(channel, changed)| channel.gains_state(changed));
+        gaining.map(|(channel, changed)| (channel.name().clone(), changed.policy.clone())).collect()
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
@@ -87,12 +124,17 @@ impl Channels {
     /// From now on every reader is told to come back later, and new ones are too.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.ring_all();
+    }
+
+    /// Has every reader look whether it may go on.
+    pub(crate) fn ring_all(&self) {
         for (_, reader) in self.readers.lock().iter() {
             reader.ring();
         }
     }
 
-    /// Has a reader told when the server drains.
+    /// Has a reader told when the server drains, and when what it may read changes.
     pub(crate) fn add_reader(&self, signal: Arc<Signal>) -> usize {
         self.readers.lock().insert(signal)
     }
@@ -106,12 +148,14 @@ impl Channels {
     }
 
     fn insert(&self, name: &ChannelName) -> Result<Arc<Channel>, Problem> {
-        let config = self.config.channel_for(name).ok_or_else(|| no_such_channel(name))?;
-        let limits =
-            TailLimits { max_count: self.config.tail.max_count, max_bytes: self.config.tail.max_bytes };
+        // Locked first: a channel that is opened while the configuration changes is opened under the new one.
+        let mut open = self.open.write();
+        let all = self.config();
+        let config = all.channel_for(name).ok_or_else(|| no_such_channel(name))?;
+        let limits = TailLimits { max_count: all.tail.max_count, max_bytes: all.tail.max_bytes };
         let bytes = || self.metrics.tail_bytes.clone();
         let channel = || Arc::new(Channel::new(name.clone(), config.clone(), limits, bytes()));
-        Ok(self.open.write().entry(name.clone()).or_insert_with(channel).clone())
+        Ok(open.entry(name.clone()).or_insert_with(channel).clone())
     }
 
     /// Queues a channel that was just let go, and drops those that have been idle longest.
@@ -182,6 +226,6 @@ pub(crate) fn store_problem(error: LogError) -> Problem {
     Problem::new(503, "store", "the store is unavailable; nothing was changed").retry_after(STORE_RETRY)
 }
 
-fn no_such_channel(name: &ChannelName) -> Problem {
+pub(crate) fn no_such_channel(name: &ChannelName) -> Problem {
     Problem::new(404, "no_such_channel", format!("no channel of the configuration matches '{name}'"))
 }

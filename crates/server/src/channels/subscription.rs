@@ -118,6 +118,11 @@ impl Subscription {
         self.feeds.watches(channel)
     }
 
+    /// The channels that are read.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &ChannelName> + Clone {
+        self.feeds.channels()
+    }
+
     /// How many channels are read.
     pub(crate) fn len(&self) -> usize {
         self.feeds.len()

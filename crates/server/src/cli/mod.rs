@@ -4,6 +4,7 @@ mod check;
 mod connect;
 mod logs;
 mod post;
+mod reload;
 mod serve;
 mod show;
 mod token;

@@ -7,7 +7,7 @@ use plainwire::{Config, Plainwire};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Common, Dev, Failure, Serve, logs};
+use super::{Common, Dev, Failure, Serve, logs, reload};
 
 /// Starts in dev mode.
 pub(super) fn dev(dev: Dev) -> Result<(), Failure> {
@@ -23,15 +23,20 @@ pub(super) fn dev(dev: Dev) -> Result<(), Failure> {
         )
         .into());
     }
-    run(config, Some(&dev.common), &dev.common)
+    run(config, Some(&dev.common), &dev.common, None)
 }
 
 /// Starts with a configuration.
 pub(super) fn serve(serve: Serve) -> Result<(), Failure> {
     logs::start(serve.common.log_format);
+    let config = load(&serve)?;
+    run(config, None, &serve.common, Some(&serve))
+}
+
+pub(super) fn load(serve: &Serve) -> Result<Config, Failure> {
     let mut config = Config::load(&serve.config)?;
     apply(&mut config, &serve.common)?;
-    run(config, None, &serve.common)
+    Ok(config)
 }
 
 /// The command line wins over the environment, and that over the file.
@@ -45,10 +50,7 @@ fn apply(config: &mut Config, common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(config: Config, dev: Option<&Common>, common: &Common) -> Result<(), Failure> {
-    if config.auth.is_configured() {
-        return Err("[auth] is not enforced yet: a server that has it does not start".into());
-    }
+fn run(config: Config, dev: Option<&Common>, common: &Common, file: Option<&Serve>) -> Result<(), Failure> {
     // Accepting connections and waiting for signals; the workers have threads of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
@@ -78,6 +80,7 @@ fn run(config: Config, dev: Option<&Common>, common: &Common) -> Result<(), Fail
         tokio::select! {
             served = live.serve(listener) => served?,
             signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
+            never = reload::on_change(&live, file) => never?,
         }
         live.shutdown().await;
         Ok(())

@@ -119,6 +119,8 @@ options! {
         heartbeat: Duration = Span "25s" in "1s".."10m";
         /// How long a stream lives, jittered, before its client is asked to reconnect: connections spread over new nodes.
         stream_lifetime: Duration = Span "1h" in "10s".."7d";
+        /// How long before its credential expires a stream is told (`@expiring`).
+        expiring_notice: Duration = Span "30s" in "1s".."10m";
         /// How long an EventSource waits before it reconnects, jittered.
         retry: Duration = Span "2s" in "100ms".."1m";
         /// Longest time that a long poll may ask to wait.

@@ -85,7 +85,7 @@ impl Body {
         Body::new(Kind::Opening(Box::new(opening)))
     }
 
-    /// For a request that is [`Takeable`](super::Takeable).
+    /// For a request whose connection a worker can take.
     pub(crate) fn live(live: Live) -> Body {
         Body::new(Kind::Live(Box::new(live)))
     }

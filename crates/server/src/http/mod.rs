@@ -17,8 +17,10 @@ mod write;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, ORIGIN};
@@ -38,19 +40,23 @@ pub(crate) use read::{OpeningPoll, PollTerms};
 
 use crate::access_log::{Happened, REQUEST_ID, Record, request_id};
 use crate::metrics::{Counts, MEDIA_TYPE, Transport, expose};
+use crate::access::{Caller, STREAMS};
+use crate::channels::no_such_channel;
 use crate::node::{Mode, Node};
 use crate::stream::Opening;
+use crate::ws::Awaited;
 
-/// Marks a request whose connection a worker can take: HTTP/1.1, and nothing follows its head.
+/// What is known of the connection that a request came over. A program that embeds us may know no such thing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Takeable;
-
-/// Marks a request that came over TLS, as `https` or `wss`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Secure;
+pub(crate) struct Connected {
+    /// Who is at the other end: a client, or a proxy.
+    pub(crate) peer: IpAddr,
+    /// Whether a worker can take the connection: HTTP/1.1, and nothing follows the request's head.
+    pub(crate) takeable: bool,
+}
 
 fn is_takeable(head: &Parts) -> bool {
-    head.extensions.get::<Takeable>().is_some()
+    head.extensions.get::<Connected>().is_some_and(|connected| connected.takeable)
 }
 
 /// The head of a request, for hyper's upgrade; nobody needs it afterwards.
@@ -62,8 +68,8 @@ fn taken(head: &mut Parts) -> Parts {
 pub(crate) enum Live {
     /// A stream of chunks.
     Stream(Opening),
-    /// A WebSocket, after its handshake.
-    WebSocket(Opening, Option<Agreed>),
+    /// A WebSocket, after its handshake; perhaps one that has yet to show a credential.
+    WebSocket(Opening, Option<Agreed>, Option<Box<Awaited>>),
     /// A long poll. The response is not known yet; what it comes with holds the headers to add.
     Poll(OpeningPoll),
 }
@@ -77,7 +83,7 @@ pub struct Service {
 }
 
 /// What the path of a request means.
-enum Route {
+enum Route<'a> {
     /// A channel, and perhaps a command on it.
     Channel(Target),
     /// `/_/live`.
@@ -88,6 +94,8 @@ enum Route {
     OpenApi,
     /// An embedded file.
     Asset(&'static console::Asset),
+    /// A running stream's new credential.
+    Renewal(&'a str),
     /// A route for outside conformance suites.
     Conformance(conformance::Route),
 }
@@ -200,25 +208,32 @@ impl Service {
         match self.route(uri.path())? {
             Route::Channel(target) => match (&method, target.command) {
                 (&Method::GET | &Method::HEAD | &Method::CONNECT, None) => {
-                    read::read(&self.node, vec![target.channel], false, &query, head).await
+                    let caller = self.caller(head).await?;
+                    read::read(&self.node, caller, vec![target.channel], false, &query, head).await
                 }
                 (&Method::POST | &Method::PUT | &Method::PATCH, command) => {
-                    Box::pin(write::write(&self.node, &target.channel, command, &query, head, body)).await
+                    let caller = self.caller(head).await?;
+                    let name = &target.channel;
+                    Box::pin(write::write(&self.node, &caller, name, command, &query, head, body)).await
                 }
-                (&Method::OPTIONS, command) => {
-                    Box::pin(self.options(&target.channel, command.is_some())).await
-                }
+                (&Method::OPTIONS, command) => self.options(&target.channel, command.is_some()),
                 (_, Some(_)) => Err(method_not_allowed("POST, OPTIONS")),
-                (_, None) => Err(method_not_allowed(&Box::pin(self.allowed(&target.channel)).await?)),
+                (_, None) => Err(method_not_allowed(&self.allowed(&target.channel)?)),
             },
             Route::Live if matches!(method, Method::GET | Method::HEAD | Method::CONNECT) => {
                 let channels = query.channels()?;
-                read::read(&self.node, channels, true, &query, head).await
+                let caller = self.caller(head).await?;
+                read::read(&self.node, caller, channels, true, &query, head).await
             }
             Route::Conformance(route) => {
                 let request = Request::from_parts(taken(head), body);
                 Box::pin(conformance::answer(&self.node, route, request)).await
             }
+            Route::Renewal(id) if method == Method::POST => {
+                let caller = self.caller(head).await?;
+                self.renew(id, &caller)
+            }
+            Route::Renewal(_) => Err(method_not_allowed("POST")),
             _ if !matches!(method, Method::GET | Method::HEAD) => Err(method_not_allowed("GET, HEAD")),
             Route::Health => Box::pin(self.health()).await,
             Route::Ready => self.ready(),
@@ -231,7 +246,8 @@ impl Service {
 
     /// An alias stands for its whole target; a query of the request's own comes after the target's.
     fn follow_alias(&self, uri: &mut Uri) {
-        let Some(alias) = self.node.config().alias(uri.path()) else { return };
+        let config = self.node.config();
+        let Some(alias) = config.alias(uri.path()) else { return };
         let queries: Vec<&str> = alias.query.as_deref().into_iter().chain(uri.query()).collect();
         let mark = if queries.is_empty() { "" } else { "?" };
         let joined = format!("{}{mark}{}", alias.path, queries.join("&"));
@@ -240,7 +256,7 @@ impl Service {
         *uri = Uri::from_parts(parts).unwrap_or_default();
     }
 
-    fn route(&self, path: &str) -> Result<Route, Problem> {
+    fn route<'a>(&self, path: &'a str) -> Result<Route<'a>, Problem> {
         if let Some(asset) = console::asset(path).filter(|_| self.node.mode() == Mode::Dev) {
             return Ok(Route::Asset(asset));
         }
@@ -251,6 +267,7 @@ impl Service {
                 "ready" => Ok(Route::Ready),
                 "openapi.json" => Ok(Route::OpenApi),
                 "metrics" if self.node.config().server.public_metrics => Ok(Route::Metrics),
+                _ if let Some(id) = path.strip_prefix(STREAMS) => Ok(Route::Renewal(id)),
                 _ => match conformance::route(own).filter(|_| self.node.config().server.conformance) {
                     Some(route) => Ok(Route::Conformance(route)),
                     None => {
@@ -268,15 +285,39 @@ impl Service {
         }
     }
 
-    async fn options(&self, channel: &ChannelName, command: bool) -> Result<Response<Body>, Problem> {
-        let allow = if command { "POST, OPTIONS".to_owned() } else { self.allowed(channel).await? };
+    fn options(&self, channel: &ChannelName, command: bool) -> Result<Response<Body>, Problem> {
+        let allow = if command { "POST, OPTIONS".to_owned() } else { self.allowed(channel)? };
         let mut response = reply::empty(StatusCode::NO_CONTENT);
         response.headers_mut().insert(ALLOW, HeaderValue::from_str(&allow).expect("method names"));
         Ok(response)
     }
 
-    async fn allowed(&self, channel: &ChannelName) -> Result<String, Problem> {
-        Ok(self.node.channels().open(channel).await?.config().allowed_methods())
+    fn allowed(&self, channel: &ChannelName) -> Result<String, Problem> {
+        let config = self.node.config();
+        Ok(config.channel_for(channel).ok_or_else(|| no_such_channel(channel))?.allowed_methods())
+    }
+
+    /// Who asks. A credential that is there and wrong is refused, whatever the anonymous may do.
+    async fn caller(&self, head: &Parts) -> Result<Caller, Problem> {
+        let auth = self.node.access().auth();
+        let revision = self.node.access().revision();
+        let credential = auth.credential(head)?;
+        let principal = match &credential {
+            None => None,
+            // Only a key that must be fetched is waited for.
+            credential => Box::pin(auth.authenticate(credential.as_ref(), SystemTime::now())).await?,
+        };
+        let address = head.extensions.get::<Connected>().map(|connected| connected.peer);
+        Ok(Caller { principal, address, revision })
+    }
+
+    /// A stream goes on with the credential of this request.
+    fn renew(&self, id: &str, caller: &Caller) -> Result<Response<Body>, Problem> {
+        let Some(principal) = &caller.principal else {
+            return Err(Problem::new(401, "unauthenticated", "the new credential is missing"));
+        };
+        self.node.access().renewals().renew(id, principal.clone())?;
+        Ok(reply::empty(StatusCode::NO_CONTENT))
     }
 
     /// Liveness: whether the store takes writes, asked of the store itself.

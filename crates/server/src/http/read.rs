@@ -8,6 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, IF_NONE
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, Version};
 use plainwire_hub::Start;
+use plainwire_hub::access::Right;
 use plainwire_protocol::{ChannelName, Cursor, Point, Problem, ndjson, sse, websocket};
 
 use super::Live;
@@ -15,6 +16,7 @@ use super::body::Body;
 use super::query::{Live as Streamed, Query};
 use super::{reply, upgrade};
 use crate::access_log::Record;
+use crate::access::Caller;
 use crate::channels::OpenChannel;
 use crate::metrics::{Http, Transport};
 use crate::node::Node;
@@ -23,17 +25,30 @@ use crate::stream::{Framing, Opening, Resume};
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// What a read begins with: channels that exist, and a place in each.
-pub(super) struct Begin {
-    pub(super) channels: Vec<(OpenChannel, Start)>,
+/// Where a read begins in each of its channels.
+pub(super) struct Places {
+    pub(super) channels: Vec<(ChannelName, Start)>,
     /// Whether the client said where.
     given: bool,
 }
 
+/// What a read begins with: channels that exist and may be read, and a place in each.
+pub(super) struct Begin {
+    pub(super) channels: Vec<(OpenChannel, Start)>,
+    given: bool,
+    caller: Caller,
+}
+
 impl Begin {
+    /// One that reads nothing yet.
+    pub(super) fn nothing(caller: Caller) -> Begin {
+        Begin { channels: Vec::new(), given: false, caller }
+    }
+
     pub(super) fn opening(self, node: &Arc<Node>, framing: Framing, request: &Parts) -> Opening {
         Opening {
-            channels: node.channels().clone(),
+            node: node.clone(),
+            caller: self.caller,
             watched: self.channels,
             framing,
             http: if request.version == Version::HTTP_2 { Http::Two } else { Http::One },
@@ -46,6 +61,7 @@ impl Begin {
 /// Answers a read of channels: `many` for `/_/live`, whatever the number.
 pub(super) async fn read(
     node: &Arc<Node>,
+    caller: Caller,
     names: Vec<ChannelName>,
     many: bool,
     query: &Query<'_>,
@@ -55,7 +71,16 @@ pub(super) async fn read(
     if names.len() > most {
         return Err(Problem::new(400, "query", format!("at most {most} channels over one connection")));
     }
-    let begin = begin(node, names, query, &request.headers).await?;
+    let places = places(names, query, &request.headers)?;
+    let permitted = places.channels.iter().try_for_each(|(name, _)| node.permit(&caller, Right::Watch, name, None));
+    match permitted {
+        // It may show its credential in its first message.
+        Err(problem) if problem.status == 401 && is_websocket(request) => {
+            return upgrade::await_credential(node, caller, places, request);
+        }
+        permitted => permitted?,
+    }
+    let begin = open(node, caller, places).await?;
     if is_websocket(request) {
         return upgrade::upgrade(node, begin, request);
     }
@@ -70,31 +95,32 @@ pub(super) async fn read(
     }
 }
 
-async fn begin(
-    node: &Arc<Node>,
-    names: Vec<ChannelName>,
-    query: &Query<'_>,
-    headers: &HeaderMap,
-) -> Result<Begin, Problem> {
+fn places(names: Vec<ChannelName>, query: &Query<'_>, headers: &HeaderMap) -> Result<Places, Problem> {
     let points = match query.since(headers)? {
         Some(since) => Some(parse_since(since, &names)?),
         None => None,
     };
     let last = query.last()?;
-    let mut open = Vec::with_capacity(names.len());
-    if let [name] = &names[..] {
-        open.push(node.channels().open(name).await?);
-    } else {
-        let all = names.iter().map(|name| node.channels().open(name));
-        open = Box::pin(try_join_all(all)).await?;
-    }
     let given = points.is_some() || last.is_some();
     let starts: Vec<Start> = match (points, last) {
         (Some(points), _) => points.into_iter().map(start_of).collect(),
-        (None, Some(count)) => vec![Start::Last(count); open.len()],
-        (None, None) => vec![Start::Now; open.len()],
+        (None, Some(count)) => vec![Start::Last(count); names.len()],
+        (None, None) => vec![Start::Now; names.len()],
     };
-    Ok(Begin { channels: open.into_iter().zip(starts).collect(), given })
+    Ok(Places { channels: names.into_iter().zip(starts).collect(), given })
+}
+
+async fn open(node: &Arc<Node>, caller: Caller, places: Places) -> Result<Begin, Problem> {
+    let Places { channels, given } = places;
+    let mut open = Vec::with_capacity(channels.len());
+    if let [(name, _)] = &channels[..] {
+        open.push(node.channels().open(name).await?);
+    } else {
+        let all = channels.iter().map(|(name, _)| node.channels().open(name));
+        open = Box::pin(try_join_all(all)).await?;
+    }
+    let starts = channels.into_iter().map(|(_, start)| start);
+    Ok(Begin { channels: open.into_iter().zip(starts).collect(), given, caller })
 }
 
 fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Streamed, request: &Parts) -> Response<Body> {
@@ -137,9 +163,9 @@ async fn poll(
     request: &Parts,
 ) -> Result<Response<Body>, Problem> {
     let headers = &request.headers;
-    let limit = query.limit(node.config())?;
-    let wait = query.wait(headers, node.config())?;
-    let Begin { mut channels, given } = begin;
+    let limit = query.limit(&node.config())?;
+    let wait = query.wait(headers, &node.config())?;
+    let Begin { mut channels, given, caller } = begin;
     // Only a page that begins at a position stays what it is: what is oldest, or newest, moves on.
     let fixed = !many && channels.iter().all(|(_, start)| matches!(start, Start::After(_)));
     if wait.is_none() && !given {
@@ -161,10 +187,10 @@ async fn poll(
     let terms = PollTerms { limit, wait, fixed, if_none_match: headers.get(IF_NONE_MATCH).cloned() };
     let deadline = Instant::now() + wait;
     if super::is_takeable(request) {
-        let poll = OpeningPoll { watched: channels, terms, deadline, record: record(request) };
+        let poll = OpeningPoll { watched: channels, caller, terms, deadline, record: record(request) };
         return Ok(Response::new(Body::live(Live::Poll(poll))));
     }
-    let page = next_page(node.channels(), PageRequest { channels, limit }, deadline.into());
+    let page = next_page(node, caller, PageRequest { channels, limit }, deadline.into());
     let page = Box::pin(page).await;
     Ok(terms.answer(page))
 }
@@ -172,6 +198,7 @@ async fn poll(
 /// A long poll that has not begun: whoever serves it begins it.
 pub(crate) struct OpeningPoll {
     pub(crate) watched: Vec<(OpenChannel, Start)>,
+    pub(crate) caller: Caller,
     pub(crate) terms: PollTerms,
     pub(crate) deadline: Instant,
     /// Its request, if that is told of.

@@ -1,6 +1,7 @@
 //! The way from a request into a WebSocket (RFC 6455 §4.2, RFC 8441).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
@@ -11,17 +12,39 @@ use plainwire_protocol::websocket::{
 };
 
 use super::body::Body;
-use super::read::Begin;
+use super::read::{Begin, Places};
 use super::{Live, reply};
 use crate::metrics::Transport;
+use crate::access::Caller;
 use crate::node::Node;
 use crate::stream::Framing;
-use crate::ws::Session;
+use crate::ws::{Awaited, Session};
 
 /// Answers a handshake whose channels are open; the session goes on in a task of its own.
 pub(super) fn upgrade(
     node: &Arc<Node>,
     begin: Begin,
+    request: &mut Parts,
+) -> Result<Response<Body>, Problem> {
+    switch(node, begin, None, request)
+}
+
+/// Answers a handshake whose channels may be watched once a credential has come in a message.
+pub(super) fn await_credential(
+    node: &Arc<Node>,
+    caller: Caller,
+    places: Places,
+    request: &mut Parts,
+) -> Result<Response<Body>, Problem> {
+    let until = Instant::now() + node.config().server.header_timeout;
+    let awaited = Box::new(Awaited { channels: places.channels, until });
+    switch(node, Begin::nothing(caller), Some(awaited), request)
+}
+
+fn switch(
+    node: &Arc<Node>,
+    begin: Begin,
+    awaited: Option<Box<Awaited>>,
     request: &mut Parts,
 ) -> Result<Response<Body>, Problem> {
     let accepted = match handshake(request, &DeflateConfig::default()) {
@@ -32,14 +55,14 @@ pub(super) fn upgrade(
     let framing = Framing::websocket(deflate.map(|agreed| agreed.server_window_bits));
     let opening = begin.opening(node, framing, request);
     if super::is_takeable(request) {
-        let live = Body::live(Live::WebSocket(opening, deflate)).of(Transport::WebSocket);
+        let live = Body::live(Live::WebSocket(opening, deflate, awaited)).of(Transport::WebSocket);
         return Ok(switched(accepted).map(|_| live));
     }
     let upgrade = hyper::upgrade::on(Request::from_parts(super::taken(request), ()));
     let session = node.clone();
     node.spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => Session::new(session, TokioIo::new(upgraded), opening, deflate).run().await,
+            Ok(upgraded) => Session::new(session, TokioIo::new(upgraded), opening, deflate, awaited).run().await,
             Err(error) => tracing::debug!(%error, "a WebSocket broke off before it began"),
         }
     });

@@ -14,6 +14,7 @@ use super::body::Body;
 use super::query::Query;
 use super::reply;
 use crate::metrics::Transport;
+use crate::access::Caller;
 use crate::node::Node;
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_if_match, submit};
 
@@ -23,6 +24,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Answers a write to a channel.
 pub(super) async fn write<B>(
     node: &Arc<Node>,
+    caller: &Caller,
     name: &ChannelName,
     command: Option<String>,
     query: &Query<'_>,
@@ -35,15 +37,19 @@ where
     B::Error: std::fmt::Display,
 {
     let verb = verb(&head.method, command, query, &head.headers)?;
+    node.permit(caller, verb.right(), name, verb.command())?;
     let if_match = match header(&head.headers, IF_MATCH.as_str())? {
         // It exists, whatever it is: every channel of the configuration does.
         Some("*") | None => None,
         Some(tag) => Some(parse_if_match(tag, name)?),
     };
-    let key = header(&head.headers, "idempotency-key")?.map(KeyedRequest::parse).transpose()?;
+    let key = header(&head.headers, "idempotency-key")?.map(|key| KeyedRequest::parse(key, caller)).transpose()?;
     let channel = node.channels().open(name).await?;
-    let body = read_body(body, &head.headers, node.config().server.max_body).await?;
-    let request = WriteRequest { verb, body, if_match, key };
+    let most = node.config().server.max_body;
+    let body = read_body(body, &head.headers, most).await?;
+    // A body may take its time.
+    node.permit(caller, verb.right(), name, verb.command())?;
+    let request = WriteRequest { verb, body, if_match, key, from: caller.from() };
     let written = submit(node.channels(), channel, request).await?.finish().await?;
     Ok(reply::written(name, &written).map(|body| body.of(Transport::Write)))
 }

@@ -2,13 +2,17 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use plainwire_hub::{Budget, Entry, Item, Start};
 use plainwire_protocol::{ControlEvent, Cursor, Point, Position, Problem, ResetReason, envelope_json};
 use tokio::time::{Instant, timeout_at};
 
+use crate::access::{Caller, Ending};
 use crate::channels::{Channels, Found, OpenChannel, Subscription, store_problem};
 use crate::metrics::Transport;
+use crate::node::Node;
+use crate::stream::{LEEWAY_LOOK, Standing};
 
 /// Messages on a page that asks for no number.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
@@ -56,19 +60,44 @@ pub(crate) async fn page(channels: &Arc<Channels>, request: PageRequest) -> Resu
     Ok(reader.page())
 }
 
-/// Waits for at least one message: until the deadline, or until the server drains. The page may be empty then.
+/// Waits for at least one message: until the deadline, until the server drains, or until the caller may no longer read. The page
+/// may be empty then.
 pub(crate) async fn next_page(
-    channels: &Arc<Channels>,
+    node: &Node,
+    caller: Caller,
     request: PageRequest,
     deadline: Instant,
 ) -> Result<Page, Problem> {
-    let mut reader = Reader::new(channels, request, Transport::LongPoll);
+    let mut revision = caller.revision;
+    let standing = Standing::new(caller);
+    let mut reader = Reader::new(node.channels(), request, Transport::LongPoll);
     while reader.collector.is_empty() {
-        match timeout_at(deadline, reader.read()).await {
-            Ok(Ok(())) => {}
+        // When the credential ends it is looked at; within its leeway, again and again.
+        let look = standing.remaining().and_then(|left| Instant::now().checked_add(left.max(LEEWAY_LOOK)));
+        let until = look.map_or(deadline, |look| look.min(deadline));
+        let waited = timeout_at(until, reader.read_while(|reading| {
+            let now = node.access().revision();
+            if now == revision {
+                return Ok(());
+            }
+            node.standing(standing.caller(), reading.channels(), std::mem::replace(&mut revision, now))
+        }));
+        let ending = match waited.await {
+            Ok(Ok(None)) => continue,
+            Ok(Ok(Some(ending))) => ending,
             Ok(Err(problem)) if problem.reason == SHUTTING_DOWN => break,
             Ok(Err(problem)) => return Err(problem),
-            Err(_late) => break,
+            Err(_late) if Instant::now() >= deadline => break,
+            Err(_expired) => {
+                match node.standing(standing.caller(), reader.subscription.channels(), revision) {
+                    Ok(()) => continue,
+                    Err(ending) => ending,
+                }
+            }
+        };
+        match ending.problem() {
+            Some(problem) => return Err(problem),
+            None => break,
         }
     }
     Ok(reader.page())
@@ -88,15 +117,25 @@ impl Reader {
 
     /// Waits for items.
     async fn read(&mut self) -> Result<(), Problem> {
+        self.read_while(|_| Ok(())).await.map(drop)
+    }
+
+    /// Waits for items, as long as that may be done: asked before each look.
+    async fn read_while(
+        &mut self,
+        mut may_go_on: impl FnMut(&Subscription) -> Result<(), Ending>,
+    ) -> Result<Option<Ending>, Problem> {
         let budget = self.collector.budget();
-        let found = poll_fn(|cx| self.subscription.poll_items(cx, budget, &mut self.items))
-            .await
-            .map_err(store_problem)?;
-        match found {
-            Found::Draining => Err(shutting_down()),
-            Found::Items => {
+        let found = poll_fn(|cx| match may_go_on(&self.subscription) {
+            Ok(()) => self.subscription.poll_items(cx, budget, &mut self.items).map_ok(Ok),
+            Err(ending) => Poll::Ready(Ok(Err(ending))),
+        });
+        match found.await.map_err(store_problem)? {
+            Err(ending) => Ok(Some(ending)),
+            Ok(Found::Draining) => Err(shutting_down()),
+            Ok(Found::Items) => {
                 self.subscription.given(&self.items);
-                self.collector.take(self.items.drain(..))
+                self.collector.take(self.items.drain(..)).map(|()| None)
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use plainwire_hub::access::Right;
 use plainwire_hub::machine::Change;
 use plainwire_log::{AppendError, NewKey, NewMessage, Outcome};
 use plainwire_protocol::{EventName, Json, Position, Problem};
@@ -12,6 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
 use super::Written;
+use crate::access::Caller;
 use crate::channels::{Attempt, Channel, Channels, KeyClaim, OpenChannel, Terms, Write, store_problem};
 use crate::clock;
 use crate::handler::{Handler, Question};
@@ -38,6 +40,24 @@ pub(crate) enum Verb {
     JsonPatch,
 }
 
+impl Verb {
+    /// The right that it takes.
+    pub(crate) fn right(&self) -> Right {
+        match self {
+            Verb::Command(_) => Right::Command,
+            Verb::Post { .. } | Verb::Put | Verb::MergePatch | Verb::JsonPatch => Right::Post,
+        }
+    }
+
+    /// The command's name, if it is one.
+    pub(crate) fn command(&self) -> Option<&str> {
+        match self {
+            Verb::Command(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// A write as a client asks for it.
 #[derive(Clone, Debug)]
 pub(crate) struct WriteRequest {
@@ -45,6 +65,8 @@ pub(crate) struct WriteRequest {
     pub(crate) body: Bytes,
     pub(crate) if_match: Option<Position>,
     pub(crate) key: Option<KeyedRequest>,
+    /// Whom it is from, as its credential says.
+    pub(crate) from: Option<Arc<str>>,
 }
 
 /// An idempotency key: 1 to 255 visible ASCII characters.
@@ -52,7 +74,8 @@ pub(crate) struct WriteRequest {
 pub(crate) struct KeyedRequest(Arc<str>);
 
 impl KeyedRequest {
-    pub(crate) fn parse(text: &str) -> Result<KeyedRequest, Problem> {
+    /// Parses a key. Those of different subjects never meet: nobody learns by a key what somebody else did.
+    pub(crate) fn parse(text: &str, caller: &Caller) -> Result<KeyedRequest, Problem> {
         let text = text.trim();
         // The IETF draft makes it a structured-field string, in quotes; most clients send it bare.
         let bare = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
@@ -60,7 +83,11 @@ impl KeyedRequest {
             let detail = "an idempotency key is 1 to 255 visible ASCII characters";
             return Err(Problem::new(400, "idempotency_key", detail));
         }
-        Ok(KeyedRequest(bare.into()))
+        Ok(KeyedRequest(match caller.subject() {
+            None => bare.into(),
+            // No key has a line break, so no key without a subject is one with.
+            Some(subject) => format!("{bare}\n{}", hex(&Sha256::digest(subject))).into(),
+        }))
     }
 }
 
@@ -182,10 +209,10 @@ impl Begun {
 }
 
 /// The app that decides this, and the command: one that the configuration does not have itself.
-fn app_for<'a>(channel: &'a Channel, request: &'a WriteRequest) -> Option<(&'a Handler, &'a str)> {
+fn app_for<'a>(channel: &Channel, request: &'a WriteRequest) -> Option<(Arc<Handler>, &'a str)> {
     match &request.verb {
         Verb::Command(command) if !channel.config().commands.contains(command) => {
-            channel.config().handler.as_deref().map(|app| (app, command.as_str()))
+            channel.config().handler.clone().map(|app| (app, command.as_str()))
         }
         _ => None,
     }
@@ -208,7 +235,7 @@ async fn attempt(
         Verb::Command(_) if let Some((at, decision)) = &asked => Write::Decided { at: *at, decision },
         Verb::Post { event } => {
             let data = message_data(channel, body)?;
-            Write::Message(NewMessage { event: event.clone(), data, from: None })
+            Write::Message(NewMessage { event: event.clone(), data, from: request.from.clone() })
         }
         Verb::Command(name) => Write::Change(Change::Command { name, args: body }),
         Verb::Put => Write::Change(Change::Replace(body)),
@@ -219,7 +246,7 @@ async fn attempt(
         .key
         .as_ref()
         .map(|KeyedRequest(key)| NewKey { key: key.clone(), fingerprint: fingerprint(request) });
-    let terms = Terms { if_match: request.if_match, key, now: clock::now() };
+    let terms = Terms { if_match: request.if_match, key, now: clock::now(), from: request.from.clone() };
     Ok(channel.attempt(&**channels.log(), &write, &terms))
 }
 
@@ -289,6 +316,10 @@ fn fingerprint(request: &WriteRequest) -> [u8; 16] {
     }
     let digest: [u8; 32] = digest.finalize().into();
     *digest.first_chunk().expect("32 bytes begin with 16")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn key_in_flight() -> Problem {

@@ -185,6 +185,18 @@ impl Framing {
         self.finish(out)
     }
 
+    /// Something that the server has to say of the whole connection, or of one channel of it.
+    pub(crate) fn say(&self, channel: Option<ChannelName>, event: ControlEvent) -> Bytes {
+        let mut out = Vec::new();
+        self.control(&Control { channel, cursor: None, event }, &mut out);
+        self.finish(out)
+    }
+
+    /// Whether the client can send nothing while the stream goes on.
+    pub(crate) fn is_one_way(&self) -> bool {
+        !matches!(self.format, Format::WebSocket { .. })
+    }
+
     fn control(&self, control: &Control, out: &mut Vec<u8>) {
         match &self.format {
             Format::Sse => sse::control(control, out),

@@ -6,22 +6,27 @@
 mod framing;
 mod outbound;
 mod pace;
+mod standing;
 
 use std::sync::Arc;
 
 use plainwire_hub::Start;
 
 pub(crate) use framing::{Framing, Resume};
-pub(crate) use outbound::{End, Outbound};
+pub(crate) use outbound::{End, LEEWAY_LOOK, Outbound};
 pub(crate) use pace::{Due, Pace, jittered};
+pub(crate) use standing::Standing;
 
+use crate::access::Caller;
 use crate::access_log::Record;
-use crate::channels::{Channels, OpenChannel, Relay};
+use crate::channels::{OpenChannel, Relay};
 use crate::metrics::Http;
+use crate::node::Node;
 
 /// A stream that has not begun: whoever drives it begins it.
 pub(crate) struct Opening {
-    pub(crate) channels: Arc<Channels>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) caller: Caller,
     pub(crate) watched: Vec<(OpenChannel, Start)>,
     pub(crate) framing: Framing,
     /// The version of HTTP that it is for.

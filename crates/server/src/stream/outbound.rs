@@ -3,23 +3,33 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use pin_project_lite::pin_project;
 use plainwire_hub::Item;
+use plainwire_protocol::{ControlEvent, EndReason};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{Due, Framing, Opening, Pace, jittered};
+use super::{Due, Framing, Opening, Pace, Standing, jittered};
+use crate::access::{Caller, Ending};
 use crate::access_log::{Happened, Record};
-use crate::channels::{BATCH, Channels, Found, Subscription};
+use crate::auth::Principal;
+use crate::channels::{BATCH, Found, Subscription};
 use crate::metrics::Http;
+use crate::node::Node;
+
+/// A credential that is over by the clock may still be within its leeway: it is looked at again after so long.
+pub(crate) const LEEWAY_LOOK: Duration = Duration::from_secs(1);
 
 pin_project! {
 /// A stream's outgoing side. It reads from its subscription only when it is asked for bytes: a client that does not read
 /// makes it stand still, and costs nothing more.
 pub(crate) struct Outbound {
-    channels: Arc<Channels>,
+    node: Arc<Node>,
+    standing: Standing,
+    // The node's revision when it was looked at last whether the stream may go on.
+    revision: u64,
     subscription: Subscription,
     http: Http,
     record: Option<Arc<Record>>,
@@ -53,29 +63,52 @@ pub(crate) enum End {
     Drain,
     /// The store failed.
     Failed,
+    /// It may not be read any more.
+    Lost(EndReason),
 }
 
 impl Outbound {
     /// Begins a stream.
     pub(crate) fn new(opening: Opening) -> Outbound {
-        let Opening { channels, watched, framing, http, record, relay } = opening;
-        let server = &channels.config().server;
+        let Opening { node, caller, watched, framing, http, record, relay } = opening;
         let now = Instant::now();
-        let subscription = Subscription::of(&channels, watched, relay, framing.transport());
+        let standing = Standing::new(caller);
+        let config = node.config();
+        let subscription = Subscription::of(node.channels(), watched, relay, framing.transport());
         subscription.counts().begin(http, framing.transport());
         Outbound {
-            preamble: framing.preamble(jittered(server.retry)),
-            timer: sleep_until((now + server.heartbeat).into()),
-            pace: Pace::new(now, channels.config()),
+            preamble: framing.preamble(jittered(config.server.retry)),
+            timer: sleep_until(now.into()),
+            pace: Pace::new(now, &config, standing.remaining()),
             subscription,
+            revision: standing.caller().revision,
+            standing,
             http,
             record,
             sent: 0,
             framing,
             items: Vec::new(),
             end: None,
-            channels,
+            node,
         }
+    }
+
+    /// Goes on with another credential.
+    pub(crate) fn renew(self: Pin<&mut Self>, principal: Arc<Principal>) {
+        let mut this = self.project();
+        this.standing.renew(principal);
+        let now = Instant::now();
+        *this.pace = Pace::new(now, &this.node.config(), this.standing.remaining());
+        this.timer.as_mut().reset(now.into());
+    }
+
+    /// Who listens.
+    pub(crate) fn caller(&self) -> &Caller {
+        self.standing.caller()
+    }
+
+    pub(crate) fn subscription(&self) -> &Subscription {
+        &self.subscription
     }
 
     pub(crate) fn subscription_mut(self: Pin<&mut Self>) -> &mut Subscription {
@@ -101,8 +134,8 @@ impl Outbound {
             return Poll::Ready(None);
         }
         let now = Instant::now();
-        if self.pace.due(now, self.channels.config()) == Due::Goodbye {
-            return Poll::Ready(Some(self.goodbye()));
+        if let Some(bytes) = self.as_mut().due(cx, now) {
+            return Poll::Ready(Some(bytes));
         }
         let this = self.as_mut().project();
         match this.subscription.poll_items(cx, BATCH, this.items) {
@@ -129,15 +162,68 @@ impl Outbound {
             let mut this = self.as_mut().project();
             std::task::ready!(this.timer.as_mut().poll(cx));
             let now = Instant::now();
-            match this.pace.due(now, this.channels.config()) {
+            match this.pace.due(now, &this.node.config()) {
                 Due::Nothing(until) => this.timer.as_mut().reset(until.into()),
                 Due::Heartbeat => {
                     this.pace.sent(now);
                     return Poll::Ready(Some(this.framing.heartbeat()));
                 }
-                Due::Goodbye => return Poll::Ready(Some(self.goodbye())),
+                Due::Expiring | Due::Expired | Due::Goodbye => match self.as_mut().due(cx, now) {
+                    Some(bytes) => return Poll::Ready(Some(bytes)),
+                    None => self.as_mut().project().timer.reset(now.into()),
+                },
             }
         }
+    }
+
+    /// Looks whether it may go on, and what is due though nothing happened. If it may not go on, this is the last that it says.
+    fn due(mut self: Pin<&mut Self>, cx: &mut Context<'_>, now: Instant) -> Option<Bytes> {
+        let this = self.as_mut().project();
+        let node = this.node;
+        if this.standing.poll_renewed(cx) {
+            *this.pace = Pace::new(now, &node.config(), this.standing.remaining());
+        }
+        let due = this.pace.due(now, &node.config());
+        let revision = node.access().revision();
+        if due == Due::Expired || revision != *this.revision {
+            let since = std::mem::replace(this.revision, revision);
+            match node.standing(this.standing.caller(), this.subscription.channels(), since) {
+                Ok(()) if due == Due::Expired => this.pace.expires(now, LEEWAY_LOOK),
+                Ok(()) => {}
+                Err(ending) => return Some(self.ending(ending)),
+            }
+        }
+        match due {
+            Due::Goodbye => Some(self.goodbye()),
+            Due::Expiring => Some(self.expiring(cx, now)),
+            Due::Nothing(_) | Due::Heartbeat | Due::Expired => None,
+        }
+    }
+
+    fn expiring(self: Pin<&mut Self>, cx: &mut Context<'_>, now: Instant) -> Bytes {
+        let mut this = self.project();
+        let event = this.standing.expiring(this.node, this.framing.is_one_way());
+        let remaining = this.standing.remaining().unwrap_or_default();
+        this.pace.expires(now, remaining);
+        this.timer.as_mut().reset((now + remaining.min(this.node.config().server.heartbeat)).into());
+        // A new credential wakes it from now on.
+        let _ = this.standing.poll_renewed(cx);
+        this.framing.say(None, event)
+    }
+
+    /// It may not go on: says why. A WebSocket that lost one of its channels goes on with the others.
+    fn ending(self: Pin<&mut Self>, ending: Ending) -> Bytes {
+        let Ending::Lost(reason, channel) = ending else { return self.goodbye() };
+        let this = self.project();
+        match &channel {
+            Some(channel) if !this.framing.is_one_way() => {
+                this.subscription.unwatch(channel);
+                // The others are looked at next.
+                *this.revision = this.revision.wrapping_sub(1);
+            }
+            _ => *this.end = Some(End::Lost(reason)),
+        }
+        this.framing.say(channel, ControlEvent::End(reason))
     }
 
     /// Everything in one piece: each piece is a frame of HTTP/2, which costs more than what is in it.
@@ -160,6 +246,6 @@ impl Outbound {
         let this = self.project();
         *this.end = Some(End::Drain);
         *this.preamble = None;
-        this.framing.goodbye(jittered(this.channels.config().server.retry).as_millis() as u64)
+        this.framing.goodbye(jittered(this.node.config().server.retry).as_millis() as u64)
     }
 }

@@ -1,4 +1,4 @@
-//! When a stream has something to say though nothing happened: heartbeats, and its end.
+//! When a stream has something to say though nothing happened: heartbeats, that its credential ends, and its own end.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,20 @@ const JITTER: f64 = 0.5;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     last_sent: Instant,
+    /// When the next of the milestones is reached.
     deadline: Instant,
+    next: Milestone,
+}
+
+/// What a stream comes to once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Milestone {
+    /// Its credential ends soon.
+    Expiring,
+    /// Its credential ends.
+    Expired,
+    /// It has lived long enough.
+    Goodbye,
 }
 
 /// What it is time for.
@@ -21,14 +34,26 @@ pub(crate) enum Due {
     Nothing(Instant),
     /// A sign of life.
     Heartbeat,
+    /// To say that the credential ends soon.
+    Expiring,
+    /// To look whether the credential still holds.
+    Expired,
     /// The end: the stream has lived long enough.
     Goodbye,
 }
 
 impl Pace {
-    /// Of a stream that begins now.
-    pub(crate) fn new(now: Instant, config: &Config) -> Pace {
-        Pace { last_sent: now, deadline: now + jittered(config.server.stream_lifetime) }
+    /// Of a stream that begins now, or goes on with a new credential. `remaining` is for how long the credential holds, if it ends.
+    pub(crate) fn new(now: Instant, config: &Config, remaining: Option<Duration>) -> Pace {
+        let lifetime = now + jittered(config.server.stream_lifetime);
+        let ends = remaining.and_then(|remaining| now.checked_add(remaining)).filter(|ends| *ends < lifetime);
+        match ends {
+            None => Pace { last_sent: now, deadline: lifetime, next: Milestone::Goodbye },
+            Some(ends) => {
+                let notice = ends.checked_sub(config.server.expiring_notice).unwrap_or(now).max(now);
+                Pace { last_sent: now, deadline: notice, next: Milestone::Expiring }
+            }
+        }
     }
 
     /// Something was sent.
@@ -41,11 +66,26 @@ impl Pace {
         self.last_sent
     }
 
+    /// When the credential ends, or when its end is announced, if that comes first.
+    pub(crate) fn ends(&self) -> Option<Instant> {
+        (self.next != Milestone::Goodbye).then_some(self.deadline)
+    }
+
+    /// The end of the credential is to be looked at after so long.
+    pub(crate) fn expires(&mut self, now: Instant, remaining: Duration) {
+        self.deadline = now.checked_add(remaining).unwrap_or(self.deadline);
+        self.next = Milestone::Expired;
+    }
+
     /// What it is time for.
     pub(crate) fn due(&self, now: Instant, config: &Config) -> Due {
         let heartbeat = self.last_sent + config.server.heartbeat;
         if now >= self.deadline {
-            Due::Goodbye
+            match self.next {
+                Milestone::Expiring => Due::Expiring,
+                Milestone::Expired => Due::Expired,
+                Milestone::Goodbye => Due::Goodbye,
+            }
         } else if now >= heartbeat {
             Due::Heartbeat
         } else {

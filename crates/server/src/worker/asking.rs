@@ -16,7 +16,7 @@ use super::connection::{Connection, Fate, Role, Then};
 use super::inbox::Bell;
 use super::shared::Shared;
 use crate::config::Config;
-use crate::http::{Body, Length, Secure, Takeable, write_head};
+use crate::http::{Body, Connected, Length, write_head};
 use crate::metrics::Carrier;
 
 /// Most header lines. A head with more is for hyper, which refuses it.
@@ -66,17 +66,13 @@ impl Connection {
             }
             shared.counts.bytes_in.of(Carrier::Requests).add_alone(count as u64);
             self.readable = self.socket.has_more(count == shared.buffer.len()) || self.hung_up;
-            match arrived(&shared.buffer[..count], shared.config()) {
+            let connected = Connected { peer: self.peer(), takeable: true };
+            match arrived(&shared.buffer[..count], connected, shared.config()) {
                 Arrived::Other => {
                     self.early = Some(Box::new(Bytes::copy_from_slice(&shared.buffer[..count])));
                     return Ok(Some(Fate::Returns));
                 }
-                Arrived::Read(mut request) => {
-                    if self.socket.is_secure() {
-                        request.extensions_mut().insert(Secure);
-                    }
-                    self.answer_to(*request, shared);
-                }
+                Arrived::Read(request) => self.answer_to(*request, shared),
             }
         }
     }
@@ -121,7 +117,7 @@ impl Connection {
     }
 }
 
-fn arrived(bytes: &[u8], config: &Config) -> Arrived {
+fn arrived(bytes: &[u8], connected: Connected, config: &Config) -> Arrived {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     match parsed.parse(bytes) {
@@ -136,11 +132,17 @@ fn arrived(bytes: &[u8], config: &Config) -> Arrived {
     if !path.starts_with('/') || meant.starts_with("/_/") && meant != "/_/live" {
         return Arrived::Other;
     }
-    read(bytes, path, parsed.headers).map_or(Arrived::Other, |request| Arrived::Read(Box::new(request)))
+    read(bytes, path, parsed.headers, connected)
+        .map_or(Arrived::Other, |request| Arrived::Read(Box::new(request)))
 }
 
 /// The request, if nothing about it is out of the ordinary.
-fn read(head: &[u8], path: &str, lines: &[httparse::Header<'_>]) -> Option<Request<Empty<Bytes>>> {
+fn read(
+    head: &[u8],
+    path: &str,
+    lines: &[httparse::Header<'_>],
+    connected: Connected,
+) -> Option<Request<Empty<Bytes>>> {
     // One piece of memory for all of them.
     let shared = Bytes::copy_from_slice(head);
     let piece = |part: &[u8]| {
@@ -165,7 +167,7 @@ fn read(head: &[u8], path: &str, lines: &[httparse::Header<'_>]) -> Option<Reque
     *request.uri_mut() = Uri::from_maybe_shared(piece(path.as_bytes())).ok()?;
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
-    request.extensions_mut().insert(Takeable);
+    request.extensions_mut().insert(connected);
     Some(request)
 }
 
@@ -179,20 +181,23 @@ fn is_usual(connection: &str) -> bool {
 mod tests {
     use super::*;
 
+    const PEER: Connected =
+        Connected { peer: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), takeable: true };
+
     fn is_read(head: &str) -> bool {
-        matches!(arrived(head.as_bytes(), &Config::dev()), Arrived::Read(_))
+        matches!(arrived(head.as_bytes(), PEER, &Config::dev()), Arrived::Read(_))
     }
 
     #[test]
     fn a_read_is_read() {
         let head = "GET /a/b?since=0&wait=5 HTTP/1.1\r\nHost: x\r\nPrefer: wait=3\r\nprefer: b\r\n\r\n";
-        let Arrived::Read(request) = arrived(head.as_bytes(), &Config::dev()) else {
+        let Arrived::Read(request) = arrived(head.as_bytes(), PEER, &Config::dev()) else {
             panic!("not taken for one")
         };
         assert_eq!((request.uri().path(), request.uri().query()), ("/a/b", Some("since=0&wait=5")));
         let preferences: Vec<_> = request.headers().get_all("prefer").iter().collect();
         assert_eq!(preferences, ["wait=3", "b"]);
-        assert!(request.extensions().get::<Takeable>().is_some());
+        assert!(request.extensions().get::<Connected>().is_some_and(|connected| connected.takeable));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One taken-over connection.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use super::topics::Seat;
 use crate::access_log::{Happened, Record};
 use crate::http::{Length, Live, write_head};
 use crate::metrics::{Carrier, Http, Transport};
-use crate::stream::{Due, Framing, Pace, jittered};
+use crate::stream::{Due, Framing, Pace, Standing, jittered};
 use crate::tls::Link;
 use crate::ws::CLOSE_TIMEOUT;
 
@@ -70,6 +71,8 @@ pub(super) struct Connection {
     /// The client will send nothing more.
     pub(super) hung_up: bool,
     pub(super) pace: Pace,
+    /// Who listens, if anybody does.
+    pub(super) standing: Standing,
     /// Its place among the timers: no later than it wants to be looked at.
     timer: Option<Instant>,
     /// The read of the log that it waits for, if its feeds wait for a page.
@@ -160,7 +163,8 @@ impl Connection {
             // What was decrypted already is in no socket that could tell of it.
             readable: socket.has_more(false),
             hung_up: false,
-            pace: Pace::new(shared.now, shared.config()),
+            pace: Pace::new(shared.now, shared.config(), None),
+            standing: Standing::default(),
             timer: None,
             read: 0,
             early: (!early.is_empty()).then(|| Box::new(early)),
@@ -174,28 +178,30 @@ impl Connection {
     /// Begins what it was asked for, and prepares the first that is sent.
     pub(super) fn begin(&mut self, head: &Parts, live: Live, shared: &mut Shared) {
         let mut first = Vec::with_capacity(512);
-        let (watched, record);
-        (self.role, watched, record) = match live {
+        let (watched, record, caller);
+        (self.role, watched, record, caller) = match live {
             Live::Stream(opening) => {
                 let framing = opening.framing.chunked();
                 write_head(head.status, &head.headers, b"", Length::Chunked, &mut first);
                 let retry = jittered(shared.config().server.retry);
                 first.extend(framing.preamble(retry).unwrap_or_default());
-                (Role::Stream(framing), opening.watched, opening.record)
+                (Role::Stream(framing), opening.watched, opening.record, opening.caller)
             }
-            Live::WebSocket(opening, deflate) => {
+            Live::WebSocket(opening, deflate, awaited) => {
                 write_head(head.status, &head.headers, b"", Length::None, &mut first);
-                (Role::WebSocket(opening.framing, Talking::new(deflate)), opening.watched, opening.record)
+                let talking = Talking::new(deflate, awaited, self.key, shared);
+                (Role::WebSocket(opening.framing, talking), opening.watched, opening.record, opening.caller)
             }
             Live::Poll(poll) => {
                 let headers = shared.header_lines(&head.headers);
                 let terms = shared.poll_terms(poll.terms);
-                (Role::Poll(Polling::new(terms, poll.deadline, headers)), poll.watched, poll.record)
+                (Role::Poll(Polling::new(terms, poll.deadline, headers)), poll.watched, poll.record, poll.caller)
             }
         };
         (self.record, self.sent) = (record, 0);
         self.unsent = first.into();
-        self.pace = Pace::new(shared.now, shared.config());
+        self.standing = Standing::new(caller);
+        self.pace = Pace::new(shared.now, shared.config(), self.standing.remaining());
         let transport = self.role.transport().expect("it was just taken for a transport");
         shared.counts.begin(Http::One, transport);
         shared.counts.subscriptions.of(transport).add_alone(watched.len() as u64);
@@ -204,6 +210,9 @@ impl Connection {
             let seat = shared.topics.sit(channel, self.key.index as usize);
             shared.counts.resume(transport, start, shared.topics.get(seat.topic).reset_for(start));
             self.feeds.watch(name, start, seat);
+        }
+        if self.standing.caller().revision != shared.revision && !matches!(self.role, Role::Asking(_)) {
+            self.look_at_standing(self.standing.caller().revision, shared);
         }
         if let Role::WebSocket(..) = self.role
             && let Some(early) = self.early.take()
@@ -374,16 +383,20 @@ impl Connection {
             return Fate::Stays;
         };
         match &self.role {
-            Role::Poll(_) => self.answer_nothing(shared),
+            Role::Poll(polling) if shared.now >= polling.deadline => self.answer_nothing(shared),
+            Role::Poll(_) => self.expired(shared),
             Role::Stream(framing) | Role::WebSocket(framing, _) if !self.is_closing() => {
                 match self.pace.due(shared.now, shared.config()) {
                     Due::Goodbye => self.goodbye(shared),
+                    Due::Expiring => self.expiring(shared),
+                    Due::Expired => self.expired(shared),
                     // Whoever takes no bytes is not helped by more of them.
                     Due::Heartbeat if !self.blocked => self.unsent = framing.heartbeat(),
                     Due::Heartbeat | Due::Nothing(_) => {}
                 }
                 self.pace.sent(shared.now);
             }
+            Role::WebSocket(_, talking) if talking.awaits_credential() => self.unauthenticated(shared),
             _ => {
                 tracing::debug!(key = ?self.key, since = ?limit, "a connection took too long");
                 return Fate::Ends;
@@ -406,13 +419,13 @@ impl Connection {
         match &self.role {
             Role::Asking(Some(_)) => None,
             Role::Asking(None) => Some(self.pace.last_sent() + shared.config().server.header_timeout),
-            Role::Poll(polling) => Some(polling.deadline),
+            Role::Poll(polling) => Some(self.pace.ends().map_or(polling.deadline, |ends| ends.min(polling.deadline))),
             Role::Finishing(_) => Some(self.pace.last_sent() + SEND_TIMEOUT),
             Role::Leaving(limit) => Some(*limit),
             Role::WebSocket(_, talking) if let Some(limit) = talking.limit() => Some(limit),
             Role::Stream(_) | Role::WebSocket(..) => match self.pace.due(shared.now, shared.config()) {
                 Due::Nothing(until) => Some(until),
-                Due::Heartbeat | Due::Goodbye => Some(shared.now),
+                Due::Heartbeat | Due::Expiring | Due::Expired | Due::Goodbye => Some(shared.now),
             },
         }
     }
@@ -434,6 +447,12 @@ impl Connection {
             shared.topics.rise(*seat, shared.now);
         }
         self.feeds = Feeds::default();
+        self.standing = Standing::default();
+    }
+
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.counted.peer()
     }
 
     /// Lets go of everything but the socket, which hyper may have again.

@@ -43,8 +43,8 @@ pub(crate) enum Note {
     Requests(Key),
     /// A page that a connection waited for when the read of that number began.
     Page(Key, u64, Result<Page, LogError>),
-    /// The server drains.
-    Drain,
+    /// The node drains, or what may be done has changed.
+    Node,
     /// No further connection will be accepted.
     LastAccepted,
 }
@@ -112,8 +112,8 @@ impl Bell {
         Bell::new(inbox, |_, key| Note::Requests(key), 0, key)
     }
 
-    pub(super) fn of_drain(inbox: &Arc<Inbox>) -> Arc<Bell> {
-        Bell::new(inbox, |_, _| Note::Drain, 0, Key::default())
+    pub(super) fn of_node(inbox: &Arc<Inbox>) -> Arc<Bell> {
+        Bell::new(inbox, |_, _| Note::Node, 0, Key::default())
     }
 
     fn new(inbox: &Arc<Inbox>, note: fn(usize, Key) -> Note, topic: usize, key: Key) -> Arc<Bell> {

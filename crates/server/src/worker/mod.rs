@@ -8,6 +8,7 @@
 //! The way of a message: a commit rings the topic's bell on each worker that has listeners ([`inbox`]); the worker brings its view of
 //! the channel up to date, once, and walks its listeners ([`Worker::fan_out`]), writing the same bytes straight to each socket.
 
+mod access;
 mod answer;
 mod asking;
 mod connection;
@@ -21,6 +22,7 @@ mod topics;
 mod turn;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -48,12 +50,24 @@ struct Handle {
 pub(crate) struct Load(Arc<AtomicUsize>);
 
 /// One connection, for as long as it lives, whoever reads it at the moment. A stop waits for it.
-pub(crate) struct Counted(Load, #[expect(dead_code, reason = "it counts by being there")] TaskTrackerToken);
+pub(crate) struct Counted {
+    load: Load,
+    peer: IpAddr,
+    #[expect(dead_code, reason = "it counts by being there")]
+    running: TaskTrackerToken,
+}
+
+impl Counted {
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+}
 
 impl Load {
-    fn count(&self, node: &Node) -> Counted {
+    fn count(&self, node: &Node, peer: IpAddr) -> Counted {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Counted(self.clone(), node.running())
+        Counted { load: self.clone(), peer, running: node.running() }
     }
 
     pub(crate) fn get(&self) -> usize {
@@ -63,7 +77,7 @@ impl Load {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.load.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -103,11 +117,11 @@ impl Workers {
     }
 
     /// Hands a connection to the worker that has the fewest.
-    pub(crate) fn accepted(&self, stream: std::net::TcpStream) {
+    pub(crate) fn accepted(&self, stream: std::net::TcpStream, peer: IpAddr) {
         let emptiest = self.all.iter().min_by_key(|worker| worker.load.get());
         self.node.metrics().connections_opened.add(1);
         if let Some(worker) = emptiest {
-            worker.inbox.put(Note::Accepted(stream, worker.load.count(&self.node)));
+            worker.inbox.put(Note::Accepted(stream, worker.load.count(&self.node, peer)));
         }
     }
 }

@@ -14,9 +14,13 @@ use super::connection::{Connection, Fate, Key, Role, SEND_TIMEOUT};
 use super::inbox::Bell;
 use super::shared::Shared;
 use super::topics::{Seat, Topics};
+use crate::access::Caller;
+use crate::auth::Principal;
 use crate::channels::OpenChannel;
+use crate::config::Config;
 use crate::metrics::{Carrier, Counts, Transport};
-use crate::ws::{CLOSE_TIMEOUT, Conversation, Watching};
+use crate::stream::{Pace, Standing};
+use crate::ws::{Awaited, CLOSE_TIMEOUT, Conversation, Watching};
 
 /// A WebSocket's requests and replies. Nothing is kept of a client that asks for nothing.
 pub(super) struct Talking {
@@ -35,9 +39,25 @@ struct Talk {
 }
 
 impl Talking {
-    pub(super) fn new(deflate: Option<Agreed>) -> Talking {
-        Talking { deflate, talk: None }
+    /// One that begins; perhaps with a client that has yet to show a credential.
+    pub(super) fn new(
+        deflate: Option<Agreed>,
+        awaited: Option<Box<Awaited>>,
+        key: Key,
+        shared: &Shared,
+    ) -> Talking {
+        let mut talking = Talking { deflate, talk: None };
+        if awaited.is_some() {
+            talking.talk = Some(Box::new(Talk::new(deflate, awaited, key, shared)));
+        }
+        talking
     }
+
+    /// Whether a credential is awaited.
+    pub(super) fn awaits_credential(&self) -> bool {
+        self.talk.as_ref().is_some_and(|talk| talk.conversation.awaits_until().is_some())
+    }
+
 
     /// Whether pushes may be sent.
     pub(super) fn is_open(&self) -> bool {
@@ -51,7 +71,13 @@ impl Talking {
 
     /// When it must be over.
     pub(super) fn limit(&self) -> Option<Instant> {
-        self.talk.as_ref()?.limit
+        let talk = self.talk.as_ref()?;
+        talk.limit.or_else(|| talk.conversation.awaits_until())
+    }
+
+    /// Says something that is no reply, after those that were made.
+    pub(super) fn say(&mut self, bytes: &[u8], key: Key, shared: &Shared) {
+        self.talk(key, shared).conversation.output().extend_from_slice(bytes);
     }
 
     /// Ends the conversation with a last push, once the requests under way have their replies.
@@ -71,11 +97,16 @@ impl Talking {
     }
 
     fn talk(&mut self, key: Key, shared: &Shared) -> &mut Talk {
-        self.talk.get_or_insert_with(|| {
-            let bell = Bell::of_requests(&shared.inbox, key);
-            let conversation = Conversation::new(shared.config(), self.deflate, shared.counts.clone());
-            Box::new(Talk { conversation, waker: bell.waker(), bell, limit: None, closing: false })
-        })
+        let deflate = self.deflate;
+        self.talk.get_or_insert_with(|| Box::new(Talk::new(deflate, None, key, shared)))
+    }
+}
+
+impl Talk {
+    fn new(deflate: Option<Agreed>, awaited: Option<Box<Awaited>>, key: Key, shared: &Shared) -> Talk {
+        let bell = Bell::of_requests(&shared.inbox, key);
+        let conversation = Conversation::new(shared.config(), deflate, shared.counts.clone(), awaited);
+        Talk { conversation, waker: bell.waker(), bell, limit: None, closing: false }
     }
 }
 
@@ -86,6 +117,7 @@ impl Connection {
             Role::WebSocket(_, Talking { talk: Some(talk), .. }) => talk.bell.heard(),
             _ => self.heard(),
         }
+        self.renewed(shared);
         self.pump(shared)
     }
 
@@ -162,8 +194,17 @@ impl Connection {
 
     fn poll_requests(&mut self, shared: &mut Shared) -> bool {
         let Role::WebSocket(_, Talking { talk: Some(talk), .. }) = &mut self.role else { return false };
-        let Shared { node, topics, counts, now, .. } = shared;
-        let mut listening = Listening { key: self.key, feeds: &mut self.feeds, topics, counts, now: *now };
+        let Shared { node, topics, counts, now, config, .. } = shared;
+        let mut listening = Listening {
+            key: self.key,
+            feeds: &mut self.feeds,
+            standing: &mut self.standing,
+            pace: &mut self.pace,
+            topics,
+            counts,
+            config,
+            now: *now,
+        };
         talk.conversation.poll(&mut Context::from_waker(&talk.waker), node, &mut listening)
     }
 
@@ -208,8 +249,11 @@ impl Connection {
 struct Listening<'a> {
     key: Key,
     feeds: &'a mut Feeds<Seat>,
+    standing: &'a mut Standing,
+    pace: &'a mut Pace,
     topics: &'a mut Topics,
     counts: &'a Counts,
+    config: &'a Config,
     now: Instant,
 }
 
@@ -237,5 +281,14 @@ impl Watching for Listening<'_> {
 
     fn count(&self) -> usize {
         self.feeds.len()
+    }
+
+    fn caller(&self) -> &Caller {
+        self.standing.caller()
+    }
+
+    fn renew(&mut self, principal: Arc<Principal>) {
+        self.standing.renew(principal);
+        *self.pace = Pace::new(self.now, self.config, self.standing.remaining());
     }
 }

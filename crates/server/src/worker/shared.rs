@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use plainwire_hub::Item;
 
 use super::answer::LastAnswer;
 use super::connection::Key;
-use super::inbox::Inbox;
+use super::inbox::{Bell, Inbox};
 use super::pages::Pages;
 use super::topics::Topics;
 use crate::config::Config;
@@ -24,6 +25,8 @@ const READ_BYTES: usize = 64 << 10;
 /// The worker without its connections: each of them is given this while it does something.
 pub(super) struct Shared {
     pub(super) node: Arc<Node>,
+    /// The configuration as the worker goes by it: looked at anew when the node says that it changed.
+    pub(super) config: Arc<Config>,
     pub(super) service: Service,
     pub(super) inbox: Arc<Inbox>,
     /// What this worker counts: nobody else adds to it.
@@ -42,6 +45,8 @@ pub(super) struct Shared {
     /// The time, read once a turn: microseconds do not matter to heartbeats.
     pub(super) now: Instant,
     pub(super) draining: bool,
+    /// The node's revision when connections were asked last whether they may go on.
+    pub(super) revision: u64,
 }
 
 impl Shared {
@@ -60,6 +65,8 @@ impl Shared {
             counts: inbox.counts().clone(),
             now: Instant::now(),
             draining: node.channels().is_draining(),
+            revision: node.access().revision(),
+            config: node.config().clone(),
             node,
             inbox,
         }
@@ -75,6 +82,11 @@ impl Shared {
         self.last_lines.clone()
     }
 
+    /// Wakes a connection.
+    pub(super) fn waker_of(&self, key: Key) -> Waker {
+        Bell::of_requests(&self.inbox, key).waker()
+    }
+
     /// The same for what long polls ask for.
     pub(super) fn poll_terms(&mut self, terms: PollTerms) -> Arc<PollTerms> {
         let last = self.last_terms.take().filter(|last| **last == terms);
@@ -82,7 +94,7 @@ impl Shared {
     }
 
     pub(super) fn config(&self) -> &Config {
-        self.node.config()
+        &self.config
     }
 }
 

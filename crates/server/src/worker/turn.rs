@@ -49,8 +49,11 @@ pub(super) struct Worker {
     load: Load,
     metrics: Arc<OfWorker>,
     last_accepted: bool,
-    drain: Arc<Bell>,
-    draining: Arc<Signal>,
+    /// Rings when the node drains, or when what may be done has changed.
+    bell: Arc<Bell>,
+    node_changed: Arc<Signal>,
+    /// Connections to be asked whether they may go on, and since which revision they were not.
+    rechecks: VecDeque<(Key, u64)>,
     reader: usize,
     handshakes: Handshakes,
 }
@@ -62,10 +65,10 @@ impl Worker {
         load: Load,
         metrics: Arc<OfWorker>,
     ) -> io::Result<Worker> {
-        let drain = Bell::of_drain(&inbox);
-        let draining = Arc::new(Signal::default());
-        let reader = node.channels().add_reader(draining.clone());
-        let _ = draining.poll_heard(&mut Context::from_waker(&drain.waker()));
+        let bell = Bell::of_node(&inbox);
+        let node_changed = Arc::new(Signal::default());
+        let reader = node.channels().add_reader(node_changed.clone());
+        let _ = node_changed.poll_heard(&mut Context::from_waker(&bell.waker()));
         Ok(Worker {
             shared: Shared::new(node, inbox),
             sockets: in_runtime(mio::Poll::new()?)?,
@@ -79,8 +82,9 @@ impl Worker {
             load,
             metrics,
             last_accepted: false,
-            drain,
-            draining,
+            bell,
+            node_changed,
+            rechecks: VecDeque::new(),
             reader,
             handshakes: Handshakes::default(),
         })
@@ -96,12 +100,13 @@ impl Worker {
         self.shared.now = began;
         self.take_notes(cx);
         self.poll_sockets(cx);
+        self.recheck();
         self.fan_out();
         self.poll_timers(cx);
         // The timers read the clock last.
         let took = self.shared.now.saturating_duration_since(began);
         self.shared.counts.turns.observe_alone(took.as_micros() as u64);
-        if !self.walks.is_empty() {
+        if !self.walks.is_empty() || !self.rechecks.is_empty() {
             // Requests and other connections first; then the walk goes on.
             cx.waker().wake_by_ref();
         }
@@ -136,7 +141,7 @@ impl Worker {
                     self.shared.pages.ended();
                     self.with(key, |connection, shared| connection.page(read, page, shared));
                 }
-                Note::Drain => self.drain(),
+                Note::Node => self.node_changed(),
                 Note::LastAccepted => self.last_accepted = true,
             }
         }
@@ -307,11 +312,32 @@ impl Worker {
         }
     }
 
+    /// The node drains, or its configuration or what a credential permits has changed.
+    fn node_changed(&mut self) {
+        self.bell.heard();
+        let _ = self.node_changed.poll_heard(&mut Context::from_waker(&self.bell.waker()));
+        let revision = self.shared.node.access().revision();
+        if revision != self.shared.revision {
+            let since = std::mem::replace(&mut self.shared.revision, revision);
+            self.shared.config = self.shared.node.config().clone();
+            self.rechecks.extend(self.connections.iter().map(|(_, connection)| (connection.key, since)));
+        }
+        if self.shared.node.channels().is_draining() && !self.shared.draining {
+            self.drain();
+        }
+    }
+
+    /// Asks connections whether they may go on, some at a time.
+    fn recheck(&mut self) {
+        for _ in 0..SLICE {
+            let Some((key, since)) = self.rechecks.pop_front() else { return };
+            self.with(key, |connection, shared| connection.recheck(since, shared));
+        }
+    }
+
     /// Every reader is told to come back later.
     fn drain(&mut self) {
-        self.drain.heard();
-        let _ = self.draining.poll_heard(&mut Context::from_waker(&self.drain.waker()));
-        self.shared.draining = self.shared.node.channels().is_draining();
+        self.shared.draining = true;
         let keys: Vec<Key> = self.connections.iter().map(|(_, connection)| connection.key).collect();
         for key in keys {
             self.with(key, |connection, shared| {

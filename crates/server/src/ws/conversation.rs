@@ -4,20 +4,23 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use plainwire_hub::access::Right;
 use plainwire_hub::{Start, websocket_text};
 use plainwire_protocol::websocket::{
     self, Agreed, CloseCode, Decoder, Incoming, Limits, OpCode, Role, Utf8Bytes,
 };
-use plainwire_protocol::{ChannelName, Problem};
+use plainwire_protocol::{ChannelName, EndReason, Problem};
 
 use super::operation::{Begun, begin};
 use super::request::{Fields, Reply};
+use crate::access::Caller;
+use crate::auth::Principal;
 use crate::channels::OpenChannel;
 use crate::config::Config;
 use crate::metrics::Counts;
@@ -38,6 +41,16 @@ pub(crate) trait Watching {
     fn watches(&self, channel: &ChannelName) -> bool;
     /// How many channels are read.
     fn count(&self) -> usize;
+    /// Who reads them.
+    fn caller(&self) -> &Caller;
+    /// Goes on with another credential.
+    fn renew(&mut self, principal: Arc<Principal>);
+}
+
+/// What a client may have once it has shown a credential, in its first message: the channels of its handshake, and until when.
+pub(crate) struct Awaited {
+    pub(crate) channels: Vec<(ChannelName, Start)>,
+    pub(crate) until: Instant,
 }
 
 /// One connection's requests and replies, from its handshake to its end.
@@ -52,6 +65,7 @@ pub(crate) struct Conversation {
     waiting_bytes: usize,
     beginning: Option<BoxFuture<'static, Begun>>,
     running: FuturesUnordered<BoxFuture<'static, Reply>>,
+    awaited: Option<Box<Awaited>>,
     phase: Phase,
     counts: Arc<Counts>,
 }
@@ -69,7 +83,12 @@ enum Phase {
 
 impl Conversation {
     /// One that begins, or goes on after it was [idle](Conversation::is_idle).
-    pub(crate) fn new(config: &Config, deflate: Option<Agreed>, counts: Arc<Counts>) -> Conversation {
+    pub(crate) fn new(
+        config: &Config,
+        deflate: Option<Agreed>,
+        counts: Arc<Counts>,
+        awaited: Option<Box<Awaited>>,
+    ) -> Conversation {
         let server = &config.server;
         let limits = Limits { max_frame: server.max_frame, max_message: server.max_message };
         Conversation {
@@ -80,6 +99,7 @@ impl Conversation {
             waiting_bytes: 0,
             beginning: None,
             running: FuturesUnordered::new(),
+            awaited,
             phase: Phase::Open,
             counts,
         }
@@ -88,10 +108,16 @@ impl Conversation {
     /// Whether nothing is under way, so that a new one could take its place.
     pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Open
+            && self.awaited.is_none()
             && self.output.is_empty()
             && self.under_way() == 0
             && !self.decoder.is_mid_message()
             && self.decoder.held_bytes() == 0
+    }
+
+    /// Until when a credential is awaited, if one is.
+    pub(crate) fn awaits_until(&self) -> Option<Instant> {
+        self.awaited.as_deref().filter(|_| self.is_open()).map(|awaited| awaited.until)
     }
 
     /// Whether pushes may be sent.
@@ -195,13 +221,15 @@ impl Conversation {
                 && let Some(text) = self.waiting.pop_front()
             {
                 self.waiting_bytes -= text.as_bytes().len();
-                self.beginning = Some(begin(node.clone(), text).boxed());
+                let awaited = self.awaited.as_ref().map(|awaited| awaited.channels.clone());
+                let request = begin(node.clone(), watching.caller().clone(), text, awaited.unwrap_or_default());
+                self.beginning = Some(request.boxed());
             }
             if let Some(beginning) = &mut self.beginning
                 && let Poll::Ready(begun) = beginning.poll_unpin(cx)
             {
                 self.beginning = None;
-                self.begun(begun, node.config(), watching);
+                self.begun(begun, node, watching);
                 progress = true;
                 continue;
             }
@@ -220,19 +248,36 @@ impl Conversation {
         progress
     }
 
-    fn begun(&mut self, begun: Begun, config: &Config, watching: &mut impl Watching) {
+    fn begun(&mut self, begun: Begun, node: &Node, watching: &mut impl Watching) {
         match begun {
             Begun::Replied(reply) => self.reply(&reply),
             Begun::Running(reply) => self.running.push(reply),
             Begun::Watch { reply, channel, start } => {
-                let most = config.server.max_channels_per_connection;
+                let most = node.config().server.max_channels_per_connection;
                 if watching.count() >= most && !watching.watches(channel.name()) {
                     let detail = format!("at most {most} channels over one connection");
                     let problem = Problem::new(400, "too_many_channels", detail);
                     return self.reply(&Reply::problem(reply.id, &problem));
                 }
+                // It took a while to open it.
+                if let Err(problem) = node.permit(watching.caller(), Right::Watch, channel.name(), None) {
+                    return self.reply(&Reply::problem(reply.id, &problem));
+                }
                 watching.watch(channel, start);
                 self.reply(&reply);
+            }
+            Begun::Renewed { reply, principal, watched } => {
+                let caller = Caller { principal: Some(principal.clone()), ..watching.caller().clone() };
+                let mut names = watched.iter().map(|(channel, _)| channel.name());
+                if let Err(problem) = names.try_for_each(|name| node.permit(&caller, Right::Watch, name, None)) {
+                    return self.reply(&Reply::problem(reply.id, &problem));
+                }
+                watching.renew(principal);
+                self.awaited = None;
+                self.reply(&reply);
+                for (channel, start) in watched {
+                    watching.watch(channel, start);
+                }
             }
             Begun::Unwatch { reply, channel } => {
                 watching.unwatch(&channel);
@@ -267,5 +312,13 @@ impl Conversation {
         let mut frame = Vec::new();
         websocket::encode_close(status, None, &mut frame);
         self.output.extend_from_slice(&frame);
+    }
+}
+
+/// How a connection is closed that may not go on.
+pub(crate) fn close_code(reason: EndReason) -> CloseCode {
+    match reason.status() {
+        401 => CloseCode::UNAUTHORIZED,
+        _ => CloseCode::FORBIDDEN,
     }
 }

@@ -5,5 +5,5 @@ mod operation;
 mod request;
 mod session;
 
-pub(crate) use conversation::{Conversation, Watching};
+pub(crate) use conversation::{Awaited, Conversation, Watching, close_code};
 pub(crate) use session::{CLOSE_TIMEOUT, Session};

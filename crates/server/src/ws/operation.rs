@@ -1,15 +1,21 @@
 //! What a WebSocket request leads to: the same operations as over HTTP.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use plainwire_hub::Start;
+use plainwire_hub::access::Right;
 use plainwire_protocol::websocket::Utf8Bytes;
 use plainwire_protocol::{ChannelName, Cursor, EventName, Json, Point, Problem, Target};
 
+use serde_json::json;
+
 use super::request::{Fields, Id, Reply};
+use crate::access::{Caller, other_subject};
+use crate::auth::{Carrier, Credential, Principal};
 use crate::channels::OpenChannel;
 use crate::http::channel_name;
 use crate::node::Node;
@@ -26,26 +32,71 @@ pub(super) enum Begun {
     Watch { reply: Reply, channel: OpenChannel, start: Start },
     /// A channel to read no longer.
     Unwatch { reply: Reply, channel: ChannelName },
+    /// Another credential to go on with, and the channels that waited for one.
+    Renewed { reply: Reply, principal: Arc<Principal>, watched: Vec<(OpenChannel, Start)> },
     /// Its reply will come.
     Running(BoxFuture<'static, Reply>),
 }
 
 /// Begins a request. Requests of one connection are begun one after the other, so that its writes are applied in the
 /// order in which they were sent.
-pub(super) async fn begin(node: Arc<Node>, text: Utf8Bytes) -> Begun {
+///
+/// `awaited` are the channels that are watched once a credential permits it.
+pub(super) async fn begin(
+    node: Arc<Node>,
+    caller: Caller,
+    text: Utf8Bytes,
+    awaited: Vec<(ChannelName, Start)>,
+) -> Begun {
     let (id, fields) = match Fields::parse(text.as_str()) {
         Ok(parsed) => parsed,
         Err((id, problem)) => return Begun::Replied(Reply::problem(id, &problem)),
     };
-    match operation(&node, &id, &fields).await {
+    let begun = match &fields.auth {
+        Some(token) => renew(&node, &caller, &id, token, awaited).await,
+        None => operation(&node, &caller, &id, &fields).await,
+    };
+    match begun {
         Ok(begun) => begun,
         Err(problem) => Begun::Replied(Reply::problem(id, &problem)),
     }
 }
 
-async fn operation(node: &Arc<Node>, id: &Id, fields: &Fields<'_>) -> Result<Begun, Problem> {
+/// Takes another credential: one of the same subject, if the connection has one already.
+async fn renew(
+    node: &Arc<Node>,
+    caller: &Caller,
+    id: &Id,
+    token: &str,
+    awaited: Vec<(ChannelName, Start)>,
+) -> Result<Begun, Problem> {
+    let credential = Credential::new(token, Carrier::Message);
+    let authenticated = node.access().auth().authenticate(Some(&credential), SystemTime::now()).await?;
+    let principal = authenticated.expect("a credential names somebody, or is refused");
+    if caller.principal.as_ref().is_some_and(|before| before.subject() != principal.subject()) {
+        return Err(other_subject());
+    }
+    let renewed = Caller { principal: Some(principal.clone()), ..caller.clone() };
+    for (name, _) in &awaited {
+        node.permit(&renewed, Right::Watch, name, None)?;
+    }
+    let mut watched = Vec::with_capacity(awaited.len());
+    for (name, start) in awaited {
+        watched.push((node.channels().open(&name).await?, start));
+    }
+    let expires = principal.valid_for(SystemTime::now());
+    let body = expires.map(|expires| Json::of(&json!({ "expires_in_ms": expires.as_millis() as u64 })));
+    Ok(Begun::Renewed { reply: Reply { body, ..Reply::new(id.clone(), 200) }, principal, watched })
+}
+
+async fn operation(
+    node: &Arc<Node>,
+    caller: &Caller,
+    id: &Id,
+    fields: &Fields<'_>,
+) -> Result<Begun, Problem> {
     if let Some(path) = &fields.post {
-        return post(node, id, path, fields).await;
+        return post(node, caller, id, path, fields).await;
     }
     if let Some(path) = &fields.unwatch {
         return Ok(Begun::Unwatch { reply: Reply::new(id.clone(), 200), channel: channel_name(path)? });
@@ -55,6 +106,7 @@ async fn operation(node: &Arc<Node>, id: &Id, fields: &Fields<'_>) -> Result<Beg
         Some(since) => parse_since(since, std::slice::from_ref(&name))?.first().copied(),
         None => None,
     };
+    node.permit(caller, Right::Watch, &name, None)?;
     let channel = node.channels().open(&name).await?;
     let start = match (point, fields.last) {
         (Some(point), _) => Some(start_of(point)),
@@ -104,8 +156,15 @@ fn get(node: &Arc<Node>, id: &Id, fields: &Fields<'_>, channel: OpenChannel, sta
     Begun::Running(read.boxed())
 }
 
-async fn post(node: &Arc<Node>, id: &Id, path: &str, fields: &Fields<'_>) -> Result<Begun, Problem> {
-    let path = node.config().alias(path).map_or(path, |alias| &alias.path);
+async fn post(
+    node: &Arc<Node>,
+    caller: &Caller,
+    id: &Id,
+    path: &str,
+    fields: &Fields<'_>,
+) -> Result<Begun, Problem> {
+    let config = node.config();
+    let path = config.alias(path).map_or(path, |alias| &alias.path);
     let target = Target::parse(path).map_err(|error| Problem::new(400, "channel_name", error))?;
     let verb = match target.command {
         Some(command) => Verb::Command(command),
@@ -114,11 +173,12 @@ async fn post(node: &Arc<Node>, id: &Id, path: &str, fields: &Fields<'_>) -> Res
             Verb::Post { event: event.map_err(|error| Problem::new(400, "event_name", error))? }
         }
     };
+    node.permit(caller, verb.right(), &target.channel, verb.command())?;
     let if_match = fields.if_match.as_deref().map(|tag| parse_if_match(tag, &target.channel)).transpose()?;
-    let key = fields.key.as_deref().map(KeyedRequest::parse).transpose()?;
+    let key = fields.key.as_deref().map(|key| KeyedRequest::parse(key, caller)).transpose()?;
     let body = fields.body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.get().as_bytes()));
     let channel = node.channels().open(&target.channel).await?;
-    let submitted = submit(node.channels(), channel, WriteRequest { verb, body, if_match, key }).await?;
+    let submitted = submit(node.channels(), channel, WriteRequest { verb, body, if_match, key, from: caller.from() }).await?;
     let id = id.clone();
     Ok(match submitted {
         Submitted::Done(written) => Begun::Replied(written_reply(id, &written)),

@@ -13,14 +13,16 @@ const MAX_ID_BYTES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Id(Box<str>);
 
-/// A request as it came. Exactly one of the first four names the operation and its channel.
-#[derive(Debug, Deserialize)]
+/// A request as it came. Exactly one of the first five names the operation and what it is about.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "'de: 'a"))]
 pub(super) struct Fields<'a> {
     pub(super) watch: Option<String>,
     pub(super) unwatch: Option<String>,
     pub(super) post: Option<String>,
     pub(super) get: Option<String>,
+    /// A credential, in place of the one that the connection has.
+    pub(super) auth: Option<String>,
     id: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) body: Option<&'a RawValue>,
@@ -69,10 +71,10 @@ impl Fields<'_> {
             Err(error) => return Err((only_id(text), bad(format!("not a request: {error}")))),
         };
         let id = Id::parse(fields.id).map_err(|problem| (Id::none(), problem))?;
-        let operations = [&fields.watch, &fields.unwatch, &fields.post, &fields.get];
+        let operations = [&fields.watch, &fields.unwatch, &fields.post, &fields.get, &fields.auth];
         match operations.iter().filter(|operation| operation.is_some()).count() {
             1 => Ok((id, fields)),
-            _ => Err((id, bad("a request has one of 'watch', 'unwatch', 'post' and 'get'".to_owned()))),
+            _ => Err((id, bad("a request has one of 'watch', 'unwatch', 'post', 'get' and 'auth'".to_owned()))),
         }
     }
 }
@@ -153,7 +155,7 @@ mod tests {
     #[test]
     fn what_is_no_request_is_refused_with_its_id() {
         let refused = |text: &str| {
-            let (id, problem) = Fields::parse(text).unwrap_err();
+            let (id, problem) = Fields::parse(text).err().expect("refused");
             (id.0.to_string(), problem.status)
         };
         for text in ["", "[]", "1", "{", "null", "{\"get\":\"/c\"} {}"] {

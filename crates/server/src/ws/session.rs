@@ -1,6 +1,6 @@
 //! A WebSocket whose connection belongs to somebody else: a stream of HTTP/2, or the server of a program that embeds us.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,10 +12,12 @@ use plainwire_hub::Start;
 use plainwire_protocol::ChannelName;
 use plainwire_protocol::websocket::{Agreed, CloseCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep_until, timeout};
 
-use super::conversation::{Conversation, Watching};
-use crate::channels::{OpenChannel, Subscription};
+use super::conversation::{Awaited, Conversation, Watching, close_code};
+use crate::access::Caller;
+use crate::auth::Principal;
+use crate::channels::OpenChannel;
 use crate::node::Node;
 use crate::stream::{End, Opening, Outbound};
 
@@ -32,17 +34,27 @@ pub(crate) struct Session<IO> {
     outbound: Pin<Box<Outbound>>,
     /// Pushes that were not sent.
     pushes: Bytes,
+    /// Fires when a credential must have come.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
     /// Begins after the handshake.
-    pub(crate) fn new(node: Arc<Node>, io: IO, opening: Opening, deflate: Option<Agreed>) -> Session<IO> {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        io: IO,
+        opening: Opening,
+        deflate: Option<Agreed>,
+        awaited: Option<Box<Awaited>>,
+    ) -> Session<IO> {
         let counts = match &opening.relay {
             Some(relay) => relay.counts().clone(),
             None => node.metrics().common.clone(),
         };
-        let conversation = Conversation::new(node.config(), deflate, counts);
-        Session { node, io, conversation, outbound: Box::pin(Outbound::new(opening)), pushes: Bytes::new() }
+        let conversation = Conversation::new(&node.config(), deflate, counts, awaited);
+        let patience = conversation.awaits_until().map(|until| Box::pin(sleep_until(until.into())));
+        let outbound = Box::pin(Outbound::new(opening));
+        Session { node, io, conversation, outbound, pushes: Bytes::new(), patience }
     }
 
     /// Runs until the connection is over.
@@ -60,12 +72,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
     /// Serves until either side begins to close.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            self.poll_patience(cx);
             let blocked = self.poll_flush(cx)?.is_pending();
             if self.conversation.is_closing() {
                 return Poll::Ready(Ok(()));
             }
             let mut progress =
-                self.conversation.poll(cx, &self.node, self.outbound.as_mut().subscription_mut());
+                self.conversation.poll(cx, &self.node, &mut self.outbound.as_mut());
             progress |= self.conversation.may_read() && self.poll_read(cx)?;
             if !blocked && self.conversation.is_open() {
                 progress |= self.poll_pushes(cx);
@@ -76,12 +89,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
         }
     }
 
+    /// Ends if no credential came in time.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) {
+        if self.conversation.awaits_until().is_none() {
+            self.patience = None;
+        }
+        if self.patience.as_mut().is_some_and(|patience| patience.as_mut().poll(cx).is_ready()) {
+            self.conversation.end(CloseCode::UNAUTHORIZED, "no credential came in time");
+        }
+    }
+
     /// Reads once and takes what has arrived.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         match self.poll_chunk(cx)? {
             Poll::Pending => return Ok(false),
             Poll::Ready(None) => self.conversation.hung_up(),
-            Poll::Ready(Some(mut input)) => self.conversation.receive(self.node.config(), &mut input),
+            Poll::Ready(Some(mut input)) => self.conversation.receive(&self.node.config(), &mut input),
         }
         Ok(true)
     }
@@ -94,7 +117,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
             Poll::Ready(None) if self.outbound.end() == Some(End::Failed) => {
                 self.conversation.end(CloseCode::INTERNAL, "the store failed");
             }
-            Poll::Ready(None) => self.conversation.end(CloseCode::RESTART, "reconnect"),
+            Poll::Ready(None) => match self.outbound.end() {
+                Some(End::Lost(reason)) => self.conversation.end(close_code(reason), reason.as_str()),
+                _ => self.conversation.end(CloseCode::RESTART, "reconnect"),
+            },
         }
         true
     }
@@ -141,7 +167,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
         while !self.conversation.is_over() {
             match ready!(self.poll_chunk(cx))? {
                 None => self.conversation.hung_up(),
-                Some(mut input) => self.conversation.receive(self.node.config(), &mut input),
+                Some(mut input) => self.conversation.receive(&self.node.config(), &mut input),
             }
         }
         Poll::Ready(Ok(()))
@@ -163,20 +189,28 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
     }
 }
 
-impl Watching for Subscription {
+impl Watching for Pin<&mut Outbound> {
     fn watch(&mut self, channel: OpenChannel, start: Start) {
-        Subscription::watch(self, channel, start);
+        self.as_mut().subscription_mut().watch(channel, start);
     }
 
     fn unwatch(&mut self, channel: &ChannelName) {
-        Subscription::unwatch(self, channel);
+        self.as_mut().subscription_mut().unwatch(channel);
     }
 
     fn watches(&self, channel: &ChannelName) -> bool {
-        Subscription::watches(self, channel)
+        self.subscription().watches(channel)
     }
 
     fn count(&self) -> usize {
-        self.len()
+        self.subscription().len()
+    }
+
+    fn caller(&self) -> &Caller {
+        Outbound::caller(self)
+    }
+
+    fn renew(&mut self, principal: Arc<Principal>) {
+        self.as_mut().renew(principal);
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod live;
 pub(crate) mod server;
 pub(crate) mod tls;
+pub(crate) mod token;
 pub(crate) mod watched;
 pub(crate) mod websocket;
 

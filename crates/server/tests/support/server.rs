@@ -141,6 +141,39 @@ impl Server {
         assert!(status.expect("kill runs").success());
     }
 
+    /// Changes the configuration that it was started with, as an editor does: all at once.
+    pub(crate) fn rewrite(&self, toml: &str) {
+        let (new, config) = ["new.toml", "plainwire.toml"].map(|name| self.directory.path().join(name)).into();
+        std::fs::write(&new, toml).expect("a file");
+        std::fs::rename(&new, &config).expect("a file");
+    }
+
+    /// The same, and waits until it is taken.
+    pub(crate) fn reconfigure(&self, toml: &str) {
+        self.rewrite(toml);
+        self.told("was read again");
+    }
+
+    /// Asks it to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        let status = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits until it has logged a line with this text in it.
+    pub(crate) fn told(&self, text: &str) -> String {
+        let stderr = self.stderr.lock().expect("nobody panics with it");
+        let late = Instant::now() + DEADLINE;
+        let mut lines = Vec::new();
+        while let Ok(line) = stderr.recv_timeout(late.saturating_duration_since(Instant::now())) {
+            if line.contains(text) {
+                return line;
+            }
+            lines.push(line);
+        }
+        panic!("it did not say {text:?} but {lines:?}")
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait()
