@@ -266,7 +266,11 @@ impl Plainwire {
             None => Verb::Post { event: options.event },
         };
         let body = serde_json::to_vec(body).map_err(|error| Problem::new(400, "body_json", error))?.into();
-        let key = options.idempotency_key.as_deref().map(|key| KeyedRequest::parse(key, &Caller::default())).transpose()?;
+        let key = options
+            .idempotency_key
+            .as_deref()
+            .map(|key| KeyedRequest::parse(key, &Caller::default()))
+            .transpose()?;
         let channel = self.node.channels().open(&target.channel).await?;
         let request = WriteRequest { verb, body, if_match: options.if_match, key, from: None };
         let written = submit(self.node.channels(), channel, request).await?.finish().await?;

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::access_log::AccessLog;
 use crate::access::Access;
+use crate::access_log::AccessLog;
 use crate::auth::Auth;
 use crate::channels::Channels;
 use crate::config::Config;

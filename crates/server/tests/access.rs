@@ -115,7 +115,12 @@ fn a_stream_goes_on_with_a_new_credential() {
         assert_eq!(renew(&token("bob", 60, &json!({}))).problem(), (403, "other_subject".to_owned()));
         assert_eq!(renew("nonsense").status, 401);
         assert_eq!(renew(&ann(60)).status, 204);
-        let other = server.connect().ask("POST", "/_/streams/00", &[("authorization", &format!("Bearer {}", ann(60)))], None);
+        let other = server.connect().ask(
+            "POST",
+            "/_/streams/00",
+            &[("authorization", &format!("Bearer {}", ann(60)))],
+            None,
+        );
         assert_eq!(other.problem(), (404, "no_such_stream".to_owned()));
 
         // Well beyond the end of the first.
@@ -203,7 +208,9 @@ fn keys_and_permissions_and_rules_change_without_a_reconnect() {
     assert_eq!(server.post("/counter:increment", "{}").status, 401);
 
     let other = SECRET.replace("secret", "changed");
-    let changed = config().replace(SECRET, &other).replace("allow.watch = true\n[channel.counter.", "allow = true\n[channel.counter.");
+    let changed = config()
+        .replace(SECRET, &other)
+        .replace("allow.watch = true\n[channel.counter.", "allow = true\n[channel.counter.");
     let begin = Instant::now();
     server.reconfigure(&changed);
     for live in &mut lost {
@@ -282,7 +289,8 @@ fn an_idempotency_key_is_its_subjects_own() {
         assert_eq!((response.status, response.header("idempotency-replayed")), (201, None), "{response:?}");
     }
     let page = server.get(&with("/room/a?since=0", &ann)).json();
-    let from: Vec<&Value> = page["messages"].as_array().unwrap().iter().map(|message| &message["from"]).collect();
+    let from: Vec<&Value> =
+        page["messages"].as_array().unwrap().iter().map(|message| &message["from"]).collect();
     assert_eq!(from, [&json!("ann"), &json!("bob"), &Value::Null]);
 }
 

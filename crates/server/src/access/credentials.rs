@@ -6,7 +6,8 @@ use crate::node::Node;
 
 /// Keeps keys up to date, and has every stream look again when they change. Ends when the node stops.
 pub(crate) async fn watch_credentials(node: Weak<Node>) {
-    let Some((auth, stopping)) = node.upgrade().map(|node| (node.access().auth().clone(), node.stopping())) else {
+    let Some((auth, stopping)) = node.upgrade().map(|node| (node.access().auth().clone(), node.stopping()))
+    else {
         return;
     };
     let mut revisions = auth.revisions();

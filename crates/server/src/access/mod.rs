@@ -105,13 +105,13 @@ impl Ending {
 
 fn problem_of(reason: EndReason) -> Problem {
     let detail = match reason {
-                    EndReason::Expired => "the credential has expired",
-                    EndReason::Revoked => "the credential was revoked",
-                    EndReason::KeyRemoved => "the key of this credential is trusted no longer",
-                    EndReason::Refused => "credentials like this one are not taken any more",
+        EndReason::Expired => "the credential has expired",
+        EndReason::Revoked => "the credential was revoked",
+        EndReason::KeyRemoved => "the key of this credential is trusted no longer",
+        EndReason::Refused => "credentials like this one are not taken any more",
         EndReason::Forbidden => "this may no longer be read",
-                    EndReason::NoSuchChannel => "the channel is gone",
-                };
+        EndReason::NoSuchChannel => "the channel is gone",
+    };
     Problem::new(reason.status(), reason.as_str(), detail)
 }
 
@@ -152,7 +152,9 @@ impl Access {
     ) -> bool {
         let kicks = self.kicks.lock();
         let mut newer = kicks.iter().filter(|kicked| kicked.revision > since);
-        let Some(kicked) = newer.find(|kicked| kicked.kick.meets(caller, channels.clone())) else { return false };
+        let Some(kicked) = newer.find(|kicked| kicked.kick.meets(caller, channels.clone())) else {
+            return false;
+        };
         kicked.count.fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -214,7 +216,9 @@ impl Node {
         let count = Arc::<AtomicUsize>::default();
         {
             let mut kicks = self.access().kicks.lock();
-            while kicks.len() >= MAX_KICKS || kicks.front().is_some_and(|kicked| kicked.at.elapsed() > KICK_AGE) {
+            while kicks.len() >= MAX_KICKS
+                || kicks.front().is_some_and(|kicked| kicked.at.elapsed() > KICK_AGE)
+            {
                 kicks.pop_front();
             }
             let revision = self.access().revision() + 1;

@@ -51,7 +51,11 @@ impl Renewals {
     pub(crate) fn renew(&self, id: &str, principal: Arc<Principal>) -> Result<(), Problem> {
         let found = self.0.lock().get(id).and_then(Weak::upgrade);
         let Some(renewal) = found else {
-            return Err(Problem::new(404, "no_such_stream", "no stream here waits for a credential under this name"));
+            return Err(Problem::new(
+                404,
+                "no_such_stream",
+                "no stream here waits for a credential under this name",
+            ));
         };
         if principal.subject() != renewal.subject.as_deref() {
             return Err(other_subject());
@@ -64,7 +68,11 @@ impl Renewals {
 
 /// The refusal of a credential that would change whose connection this is.
 pub(crate) fn other_subject() -> Problem {
-    Problem::new(403, "other_subject", "a credential is renewed by one of the same subject; open another connection")
+    Problem::new(
+        403,
+        "other_subject",
+        "a credential is renewed by one of the same subject; open another connection",
+    )
 }
 
 impl Renewal {

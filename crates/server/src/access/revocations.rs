@@ -26,7 +26,10 @@ impl Node {
     pub(crate) async fn revoke(&self, revocation: Revocation) -> Result<(), Problem> {
         let data = Json::of(&revocation);
         // Obeyed first: a revocation that cannot be kept is better than none.
-        self.access().auth().revoke(revocation, SystemTime::now()).map_err(|full| Problem::new(503, "revocations", full))?;
+        self.access()
+            .auth()
+            .revoke(revocation, SystemTime::now())
+            .map_err(|full| Problem::new(503, "revocations", full))?;
         self.access_changed();
         let append = Append {
             channel: channel(),

@@ -78,8 +78,11 @@ impl Channels {
                 heads.insert(name, head);
             }
             let open = self.open.write();
-            let changes = || open.values().filter_map(|channel| Some((channel, config.channel_for(channel.name())?)));
-            if changes().any(|(channel, changed)| channel.gains_state(changed) && !heads.contains_key(channel.name())) {
+            let changes =
+                || open.values().filter_map(|channel| Some((channel, config.channel_for(channel.name())?)));
+            if changes()
+                .any(|(channel, changed)| channel.gains_state(changed) && !heads.contains_key(channel.name()))
+            {
                 // It was opened meanwhile.
                 continue;
             }
@@ -92,7 +95,11 @@ impl Channels {
     }
 
     /// The open channels whose state must be asked for, but for those that are known.
-    fn gaining_state(&self, config: &Config, known: &HashMap<ChannelName, Head>) -> Vec<(ChannelName, Arc<Policy>)> {
+    fn gaining_state(
+        &self,
+        config: &Config,
+        known: &HashMap<ChannelName, Head>,
+    ) -> Vec<(ChannelName, Arc<Policy>)> {
         let open = self.open.read();
         let unknown = open.values().filter(|channel| !known.contains_key(channel.name()));
         let changes = unknown.filter_map(|channel| Some((channel, config.channel_for(channel.name())?)));

@@ -16,8 +16,8 @@ mod write;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
@@ -38,10 +38,10 @@ use query::Query;
 pub(crate) use query::channel_name;
 pub(crate) use read::{OpeningPoll, PollTerms};
 
-use crate::access_log::{Happened, REQUEST_ID, Record, request_id};
-use crate::metrics::{Counts, MEDIA_TYPE, Transport, expose};
 use crate::access::{Caller, STREAMS};
+use crate::access_log::{Happened, REQUEST_ID, Record, request_id};
 use crate::channels::no_such_channel;
+use crate::metrics::{Counts, MEDIA_TYPE, Transport, expose};
 use crate::node::{Mode, Node};
 use crate::stream::Opening;
 use crate::ws::Awaited;

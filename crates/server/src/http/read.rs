@@ -15,8 +15,8 @@ use super::Live;
 use super::body::Body;
 use super::query::{Live as Streamed, Query};
 use super::{reply, upgrade};
-use crate::access_log::Record;
 use crate::access::Caller;
+use crate::access_log::Record;
 use crate::channels::OpenChannel;
 use crate::metrics::{Http, Transport};
 use crate::node::Node;
@@ -72,7 +72,8 @@ pub(super) async fn read(
         return Err(Problem::new(400, "query", format!("at most {most} channels over one connection")));
     }
     let places = places(names, query, &request.headers)?;
-    let permitted = places.channels.iter().try_for_each(|(name, _)| node.permit(&caller, Right::Watch, name, None));
+    let permitted =
+        places.channels.iter().try_for_each(|(name, _)| node.permit(&caller, Right::Watch, name, None));
     match permitted {
         // It may show its credential in its first message.
         Err(problem) if problem.status == 401 && is_websocket(request) => {

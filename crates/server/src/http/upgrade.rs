@@ -14,8 +14,8 @@ use plainwire_protocol::websocket::{
 use super::body::Body;
 use super::read::{Begin, Places};
 use super::{Live, reply};
-use crate::metrics::Transport;
 use crate::access::Caller;
+use crate::metrics::Transport;
 use crate::node::Node;
 use crate::stream::Framing;
 use crate::ws::{Awaited, Session};
@@ -62,7 +62,9 @@ fn switch(
     let session = node.clone();
     node.spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => Session::new(session, TokioIo::new(upgraded), opening, deflate, awaited).run().await,
+            Ok(upgraded) => {
+                Session::new(session, TokioIo::new(upgraded), opening, deflate, awaited).run().await
+            }
             Err(error) => tracing::debug!(%error, "a WebSocket broke off before it began"),
         }
     });

@@ -13,8 +13,8 @@ use plainwire_protocol::{ChannelName, EventName, Problem};
 use super::body::Body;
 use super::query::Query;
 use super::reply;
-use crate::metrics::Transport;
 use crate::access::Caller;
+use crate::metrics::Transport;
 use crate::node::Node;
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_if_match, submit};
 
@@ -43,7 +43,8 @@ where
         Some("*") | None => None,
         Some(tag) => Some(parse_if_match(tag, name)?),
     };
-    let key = header(&head.headers, "idempotency-key")?.map(|key| KeyedRequest::parse(key, caller)).transpose()?;
+    let key =
+        header(&head.headers, "idempotency-key")?.map(|key| KeyedRequest::parse(key, caller)).transpose()?;
     let channel = node.channels().open(name).await?;
     let most = node.config().server.max_body;
     let body = read_body(body, &head.headers, most).await?;

@@ -75,13 +75,16 @@ pub(crate) async fn next_page(
         // When the credential ends it is looked at; within its leeway, again and again.
         let look = standing.remaining().and_then(|left| Instant::now().checked_add(left.max(LEEWAY_LOOK)));
         let until = look.map_or(deadline, |look| look.min(deadline));
-        let waited = timeout_at(until, reader.read_while(|reading| {
-            let now = node.access().revision();
-            if now == revision {
-                return Ok(());
-            }
-            node.standing(standing.caller(), reading.channels(), std::mem::replace(&mut revision, now))
-        }));
+        let waited = timeout_at(
+            until,
+            reader.read_while(|reading| {
+                let now = node.access().revision();
+                if now == revision {
+                    return Ok(());
+                }
+                node.standing(standing.caller(), reading.channels(), std::mem::replace(&mut revision, now))
+            }),
+        );
         let ending = match waited.await {
             Ok(Ok(None)) => continue,
             Ok(Ok(Some(ending))) => ending,

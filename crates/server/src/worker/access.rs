@@ -7,6 +7,7 @@ use plainwire_protocol::{ChannelName, ControlEvent, EndReason};
 use super::connection::{Connection, Fate, Role};
 use super::shared::Shared;
 use crate::access::Ending;
+use crate::metrics::Transport;
 use crate::stream::{LEEWAY_LOOK, Pace};
 use crate::ws::close_code;
 
@@ -83,9 +84,7 @@ impl Connection {
             return false;
         }
         let said = framing.say(Some(channel.clone()), ControlEvent::End(reason));
-        if let Some(seat) = self.feeds.unwatch(channel) {
-            shared.topics.rise(seat, shared.now);
-        }
+        self.unwatch(channel, shared);
         self.say(&said, shared);
         true
     }
@@ -120,12 +119,18 @@ impl Connection {
         }
     }
 
+    /// A WebSocket is given nothing more.
     fn feeds_end(&mut self, shared: &mut Shared) {
         let channels: Vec<ChannelName> = self.feeds.channels().cloned().collect();
         for channel in channels {
-            if let Some(seat) = self.feeds.unwatch(&channel) {
-                shared.topics.rise(seat, shared.now);
-            }
+            self.unwatch(&channel, shared);
+        }
+    }
+
+    fn unwatch(&mut self, channel: &ChannelName, shared: &mut Shared) {
+        if let Some(seat) = self.feeds.unwatch(channel) {
+            shared.topics.rise(seat, shared.now);
+            shared.counts.subscriptions.of(Transport::WebSocket).subtract_alone(1);
         }
     }
 }

@@ -195,7 +195,12 @@ impl Connection {
             Live::Poll(poll) => {
                 let headers = shared.header_lines(&head.headers);
                 let terms = shared.poll_terms(poll.terms);
-                (Role::Poll(Polling::new(terms, poll.deadline, headers)), poll.watched, poll.record, poll.caller)
+                (
+                    Role::Poll(Polling::new(terms, poll.deadline, headers)),
+                    poll.watched,
+                    poll.record,
+                    poll.caller,
+                )
             }
         };
         (self.record, self.sent) = (record, 0);
@@ -419,7 +424,9 @@ impl Connection {
         match &self.role {
             Role::Asking(Some(_)) => None,
             Role::Asking(None) => Some(self.pace.last_sent() + shared.config().server.header_timeout),
-            Role::Poll(polling) => Some(self.pace.ends().map_or(polling.deadline, |ends| ends.min(polling.deadline))),
+            Role::Poll(polling) => {
+                Some(self.pace.ends().map_or(polling.deadline, |ends| ends.min(polling.deadline)))
+            }
             Role::Finishing(_) => Some(self.pace.last_sent() + SEND_TIMEOUT),
             Role::Leaving(limit) => Some(*limit),
             Role::WebSocket(_, talking) if let Some(limit) = talking.limit() => Some(limit),

@@ -58,7 +58,6 @@ impl Talking {
         self.talk.as_ref().is_some_and(|talk| talk.conversation.awaits_until().is_some())
     }
 
-
     /// Whether pushes may be sent.
     pub(super) fn is_open(&self) -> bool {
         self.talk.as_ref().is_none_or(|talk| talk.conversation.is_open())

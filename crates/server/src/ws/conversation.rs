@@ -222,7 +222,8 @@ impl Conversation {
             {
                 self.waiting_bytes -= text.as_bytes().len();
                 let awaited = self.awaited.as_ref().map(|awaited| awaited.channels.clone());
-                let request = begin(node.clone(), watching.caller().clone(), text, awaited.unwrap_or_default());
+                let request =
+                    begin(node.clone(), watching.caller().clone(), text, awaited.unwrap_or_default());
                 self.beginning = Some(request.boxed());
             }
             if let Some(beginning) = &mut self.beginning
@@ -269,7 +270,9 @@ impl Conversation {
             Begun::Renewed { reply, principal, watched } => {
                 let caller = Caller { principal: Some(principal.clone()), ..watching.caller().clone() };
                 let mut names = watched.iter().map(|(channel, _)| channel.name());
-                if let Err(problem) = names.try_for_each(|name| node.permit(&caller, Right::Watch, name, None)) {
+                if let Err(problem) =
+                    names.try_for_each(|name| node.permit(&caller, Right::Watch, name, None))
+                {
                     return self.reply(&Reply::problem(reply.id, &problem));
                 }
                 watching.renew(principal);

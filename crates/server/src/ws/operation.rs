@@ -178,7 +178,9 @@ async fn post(
     let key = fields.key.as_deref().map(|key| KeyedRequest::parse(key, caller)).transpose()?;
     let body = fields.body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.get().as_bytes()));
     let channel = node.channels().open(&target.channel).await?;
-    let submitted = submit(node.channels(), channel, WriteRequest { verb, body, if_match, key, from: caller.from() }).await?;
+    let submitted =
+        submit(node.channels(), channel, WriteRequest { verb, body, if_match, key, from: caller.from() })
+            .await?;
     let id = id.clone();
     Ok(match submitted {
         Submitted::Done(written) => Begun::Replied(written_reply(id, &written)),

@@ -74,7 +74,9 @@ impl Fields<'_> {
         let operations = [&fields.watch, &fields.unwatch, &fields.post, &fields.get, &fields.auth];
         match operations.iter().filter(|operation| operation.is_some()).count() {
             1 => Ok((id, fields)),
-            _ => Err((id, bad("a request has one of 'watch', 'unwatch', 'post', 'get' and 'auth'".to_owned()))),
+            _ => {
+                Err((id, bad("a request has one of 'watch', 'unwatch', 'post', 'get' and 'auth'".to_owned())))
+            }
         }
     }
 }

@@ -77,8 +77,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
             if self.conversation.is_closing() {
                 return Poll::Ready(Ok(()));
             }
-            let mut progress =
-                self.conversation.poll(cx, &self.node, &mut self.outbound.as_mut());
+            let mut progress = self.conversation.poll(cx, &self.node, &mut self.outbound.as_mut());
             progress |= self.conversation.may_read() && self.poll_read(cx)?;
             if !blocked && self.conversation.is_open() {
                 progress |= self.poll_pushes(cx);

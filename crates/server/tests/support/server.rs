@@ -143,7 +143,8 @@ impl Server {
 
     /// Changes the configuration that it was started with, as an editor does: all at once.
     pub(crate) fn rewrite(&self, toml: &str) {
-        let (new, config) = ["new.toml", "plainwire.toml"].map(|name| self.directory.path().join(name)).into();
+        let (new, config) =
+            ["new.toml", "plainwire.toml"].map(|name| self.directory.path().join(name)).into();
         std::fs::write(&new, toml).expect("a file");
         std::fs::rename(&new, &config).expect("a file");
     }

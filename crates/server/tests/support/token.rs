@@ -10,7 +10,8 @@ pub(crate) const SECRET: &str = "a secret of the tests, 32 bytes or more";
 
 /// Signs claims with a secret (HS256).
 pub(crate) fn signed(claims: &Value, secret: &str) -> String {
-    encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.as_bytes())).expect("a token")
+    encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.as_bytes()))
+        .expect("a token")
 }
 
 /// A token of a subject that lasts so many seconds, with the grants in `plainwire`.
