@@ -79,6 +79,7 @@ pub(crate) async fn connection(
     early: Bytes,
     counted: Counted,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let secure = link.tls.is_some();
     let agreed = match link.protocol() {
         Some(HTTP2) => Some(true),
         Some(HTTP11) => Some(false),
@@ -97,12 +98,12 @@ pub(crate) async fn connection(
     let carrier = if is_http2 { Carrier::Http2 } else { Carrier::Requests };
     let io = TokioIo::new(Prefixed { prefix, stream, carrier, counts: inbox.counts().clone() });
     if !is_http2 {
-        return Box::pin(http1(&node, service, &inbox, io, counted)).await;
+        return Box::pin(http1(&node, service, &inbox, io, secure, counted)).await;
     }
     let relay: Arc<dyn Relay> = inbox;
     let peer = counted.peer();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Connected { peer, takeable: false });
+        request.extensions_mut().insert(Connected { peer, secure, takeable: false });
         let relay = relay.clone();
         let relayed =
             move |response: Response<Body>| Ok::<_, Infallible>(response.map(|body| body.relayed(&relay)));
@@ -131,13 +132,14 @@ async fn http1(
     service: Service,
     inbox: &Inbox,
     io: TokioIo<Prefixed>,
+    secure: bool,
     counted: Counted,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let slot = Slot::default();
     let answers = slot.clone();
-    let peer = counted.peer();
+    let from = (counted.peer(), secure);
     let service =
-        service_fn(move |request| Box::pin(answer(service.clone(), request, peer, answers.clone())));
+        service_fn(move |request| Box::pin(answer(service.clone(), request, from, answers.clone())));
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -175,14 +177,14 @@ async fn http1(
 async fn answer(
     service: Service,
     mut request: Request<Incoming>,
-    peer: IpAddr,
+    (peer, secure): (IpAddr, bool),
     slot: Slot,
 ) -> Result<Response<Body>, Infallible> {
     let takeable = request.version() == Version::HTTP_11
         && request.method() == Method::GET
         && request.body().is_end_stream()
         && !closes(request.headers());
-    request.extensions_mut().insert(Connected { peer, takeable });
+    request.extensions_mut().insert(Connected { peer, secure, takeable });
     let response = service.answering(request).await;
     if !takeable {
         return Ok(response);

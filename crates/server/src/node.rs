@@ -18,7 +18,7 @@ use crate::channels::Channels;
 use crate::config::Config;
 use crate::health::{Health, Load, Overload};
 use crate::metrics::Metrics;
-use crate::tls::Tls;
+use crate::tls::{Tls, TlsError};
 
 /// When to ask again whether the server is ready.
 const OVERLOADED_RETRY: Duration = Duration::from_secs(5);
@@ -121,7 +121,12 @@ impl Node {
         let before = self.config().clone();
         keep(&before, &mut config);
         let config = Arc::new(config);
+        let tls = self.tls.as_ref().map(|tls| Ok((tls, tls.prepare(&config.tls)?)));
+        let tls = tls.transpose().map_err(|error: TlsError| format!("[tls]: {error}"))?;
         self.channels.reload(config.clone()).await.map_err(|error| error.to_string())?;
+        if let Some((tls, prepared)) = tls {
+            tls.adopt(prepared);
+        }
         self.access.auth().reconfigure(&config.auth);
         self.access_changed();
         Ok(())
@@ -192,6 +197,10 @@ fn keep(before: &Config, config: &mut Config) {
         };
     }
     keep!(listen, data, engine, workers);
+    if config.tls.files().is_some() != before.tls.files().is_some() {
+        config.tls.clone_from(&before.tls);
+        kept.push("[tls]");
+    }
     if !kept.is_empty() {
         tracing::warn!(options = kept.join(", "), "these options change with the next start only");
     }

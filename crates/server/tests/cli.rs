@@ -360,6 +360,44 @@ fn what_no_retry_mends_ends_a_watch() {
     assert!(text(&output.stderr).contains("no safe connection"), "{output:?}");
 }
 
+/// A token goes with every request, whatever it is for, and is told to nobody else.
+#[test]
+fn a_token_goes_with_every_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/chat/a", listener.local_addr().expect("an address"));
+    let heads = thread::spawn(move || -> Vec<String> {
+        let streams = listener.incoming().take(4).map(|stream| stream.expect("a connection"));
+        streams
+            .map(|mut stream| {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).expect("a request") == 1 {
+                    head.push(byte[0]);
+                }
+                let refusal = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.write_all(refusal).expect("it reads");
+                String::from_utf8(head).expect("ASCII")
+            })
+            .collect()
+    });
+    for args in [
+        vec!["post", &url, "1"],
+        vec!["watch", &url],
+        vec!["watch", &url, "--over", "websocket"],
+        vec!["watch", &url, "--over", "longpoll"],
+    ] {
+        let output = run(&[&args[..], &["--token", "abc.DEF-1_2"]].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let errors = text(&output.stderr);
+        assert!(errors.contains("401") && !errors.contains("abc.DEF"), "{errors}");
+    }
+    for head in heads.join().expect("requests") {
+        assert!(head.contains("\r\nauthorization: Bearer abc.DEF-1_2\r\n"), "{head}");
+    }
+    let output = run(&["post", &url, "1", "--token", "two words"]);
+    assert!(text(&output.stderr).contains("visible ASCII"), "{output:?}");
+}
+
 #[test]
 fn lines_for_people_have_time_event_data_and_cursor() {
     let server = Server::start();

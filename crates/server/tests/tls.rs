@@ -512,6 +512,34 @@ fn websockets_ask_within_tls() {
     }
 }
 
+/// What a reload changes: the oldest version that is spoken, and the files.
+#[test]
+fn a_reload_takes_another_version_and_other_files() {
+    let authority = Authority::new();
+    let server = Server::secure(CHANNELS, &authority);
+    let old = authority.client_of(&[&TLS12], &[]);
+    let mut live = Live::over(connect(&server, &old), Transport::Sse, "/log/a").expect("a stream");
+    live.until_live();
+    let first = shown(&server, &authority);
+    let config = server.directory().join("plainwire.toml");
+    let text = std::fs::read_to_string(&config).expect("a file");
+    let other = authority.issue(&["localhost"]);
+    replace(&server.directory().join("other.pem"), &format!("{}{}", other.key, other.certificate));
+    let files = text.replace("certificate.pem", "other.pem").replace("key.pem", "other.pem");
+    replace(&config, &format!("{files}min_version = \"1.3\"\n"));
+    server.logs("was read again");
+    assert_ne!(shown(&server, &authority), first);
+    let refused = Connection::open(server.address).secured(&old, "localhost");
+    assert!(refused.is_err_and(|error| error.to_string().contains("ProtocolVersion")), "TLS 1.2 is refused");
+    // What cannot be used is not taken, nor is a server without encryption.
+    replace(&config, &files.replace("other.pem", "missing.pem"));
+    assert!(server.logs("was not taken").contains("missing.pem cannot be read"));
+    replace(&config, files.split("[tls]").next().expect("a part"));
+    assert!(server.logs("with the next start only").contains("[tls]"));
+    server.accepted("/log/a", "1");
+    assert_eq!(live.message().data, json!(1), "the stream goes on");
+}
+
 /// An app that decides commands, asked over TLS.
 #[test]
 fn a_handler_over_https() {

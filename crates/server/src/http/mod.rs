@@ -51,6 +51,8 @@ use crate::ws::Awaited;
 pub(crate) struct Connected {
     /// Who is at the other end: a client, or a proxy.
     pub(crate) peer: IpAddr,
+    /// Whether TLS is spoken: the request is `https` or `wss`, whatever it calls itself.
+    pub(crate) secure: bool,
     /// Whether a worker can take the connection: HTTP/1.1, and nothing follows the request's head.
     pub(crate) takeable: bool,
 }

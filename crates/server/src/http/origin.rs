@@ -10,6 +10,7 @@ use http::header::ORIGIN;
 use http::request::Parts;
 use plainwire_protocol::Problem;
 
+use super::Connected;
 use super::host::Authority;
 use crate::config::{Origin, Origins};
 
@@ -81,7 +82,8 @@ impl Provenance {
 /// never the other way around.
 fn is_same(origin: &Origin<'_>, head: &Parts, authority: Option<Authority<'_>>) -> bool {
     let Some(authority) = authority else { return false };
-    let secure = head.uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    let says_so = head.uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    let secure = says_so || head.extensions.get::<Connected>().is_some_and(|connected| connected.secure);
     let scheme = if secure { &["https"][..] } else { &["https", "http"] };
     scheme.iter().any(|scheme| scheme.eq_ignore_ascii_case(origin.scheme))
         && origin.host.eq_ignore_ascii_case(authority.host)
@@ -108,6 +110,25 @@ mod tests {
 
     fn from(list: &[&str], origin: &str) -> Provenance {
         judged(list, &[("origin", origin)])
+    }
+
+    /// Who speaks TLS with us has pages at `https` alone: whoever can forge those at `http` is a stranger.
+    #[test]
+    fn a_page_without_tls_is_not_one_of_a_server_with_it() {
+        for (secure, origin, expected) in [
+            (true, "https://a.example", Provenance::Same),
+            (true, "http://a.example", Provenance::Stranger),
+            (false, "http://a.example", Provenance::Same),
+            (false, "https://a.example", Provenance::Same),
+        ] {
+            let peer = std::net::Ipv4Addr::LOCALHOST.into();
+            let request = Request::builder().uri("/c").header(HOST, "a.example").header("origin", origin);
+            let connected = Connected { peer, secure, takeable: false };
+            let (head, ()) = request.extension(connected).body(()).unwrap().into_parts();
+            let authority = authority(&head, Front::Own).unwrap();
+            let origins = Origins::parse([].into_iter()).unwrap();
+            assert_eq!(Provenance::of(&head, authority, &origins), expected, "{secure} {origin}");
+        }
     }
 
     #[test]

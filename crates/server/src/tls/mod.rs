@@ -53,6 +53,13 @@ pub(crate) struct Tls {
     watched: parking_lot::Mutex<Watched>,
 }
 
+/// What another configuration says of TLS, read and found good.
+pub(crate) struct Prepared {
+    certificate: Certificate,
+    config: ServerConfig,
+    watched: Watched,
+}
+
 /// The certificate that clients are shown: the newest that is whole.
 #[derive(Debug)]
 struct Presented(ArcSwap<Certificate>);
@@ -71,22 +78,25 @@ impl Tls {
         Ok(Some(Arc::new(Tls { config, presented, sessions, watched })))
     }
 
-    #[allow(dead_code, reason = "a reload calls it")]
-    /// Takes what a configuration says now. Connections that are there go on.
+    /// Reads what another configuration says.
     ///
     /// # Errors
-    /// If its files cannot be used, or there are none: everything stays as it was.
-    pub(crate) fn reload(&self, options: &config::Tls) -> Result<(), TlsError> {
+    /// If its files cannot be used, or there are none.
+    pub(crate) fn prepare(&self, options: &config::Tls) -> Result<Prepared, TlsError> {
         let Some((certificate, key)) = options.files() else {
-            return Err(TlsError("TLS cannot be turned off by a reload; restart the server".to_owned()));
+            return Err(TlsError("encryption cannot be turned off while the server runs".to_owned()));
         };
         let watched = Watched::new(certificate, key);
         let certificate = Certificate::from_files(certificate, key)?;
         let config = server_config(options.min_version, &self.presented, &self.sessions)?;
-        *self.watched.lock() = watched;
-        self.present(certificate);
-        self.config.store(Arc::new(config));
-        Ok(())
+        Ok(Prepared { certificate, config, watched })
+    }
+
+    /// Goes by it from the next handshake on. Connections that are there go on.
+    pub(crate) fn adopt(&self, prepared: Prepared) {
+        *self.watched.lock() = prepared.watched;
+        self.present(prepared.certificate);
+        self.config.store(Arc::new(prepared.config));
     }
 
     /// What the next handshake goes by.

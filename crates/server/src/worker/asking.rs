@@ -66,7 +66,7 @@ impl Connection {
             }
             shared.counts.bytes_in.of(Carrier::Requests).add_alone(count as u64);
             self.readable = self.socket.has_more(count == shared.buffer.len()) || self.hung_up;
-            let connected = Connected { peer: self.peer(), takeable: true };
+            let connected = Connected { peer: self.peer(), secure: self.socket.is_secure(), takeable: true };
             match arrived(&shared.buffer[..count], connected, shared.config()) {
                 Arrived::Other => {
                     self.early = Some(Box::new(Bytes::copy_from_slice(&shared.buffer[..count])));
@@ -181,8 +181,11 @@ fn is_usual(connection: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PEER: Connected =
-        Connected { peer: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), takeable: true };
+    const PEER: Connected = Connected {
+        peer: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        secure: false,
+        takeable: true,
+    };
 
     fn is_read(head: &str) -> bool {
         matches!(arrived(head.as_bytes(), PEER, &Config::dev()), Arrived::Read(_))

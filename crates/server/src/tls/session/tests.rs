@@ -85,15 +85,15 @@ impl Pair {
     fn new(version: &'static SupportedProtocolVersion) -> Pair {
         let mut pair = Pair::begin(version);
         while pair.session.is_handshaking() || pair.client.is_handshaking() {
-            pair.to_session();
+            pair.client_sends();
             pair.session.receive(&mut pair.pipe, &mut []).unwrap();
-            pair.to_client();
+            pair.client_reads();
         }
         pair
     }
 
     /// What the client wants to send is there for the session.
-    fn to_session(&mut self) {
+    fn client_sends(&mut self) {
         let mut bytes = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut bytes).unwrap();
@@ -102,7 +102,7 @@ impl Pair {
     }
 
     /// What the session sent reaches the client: what that reads.
-    fn to_client(&mut self) -> Vec<u8> {
+    fn client_reads(&mut self) -> Vec<u8> {
         let mut plain = Vec::new();
         while !self.pipe.outgoing.is_empty() {
             self.client.read_tls(&mut self.pipe.outgoing).unwrap();
@@ -145,11 +145,11 @@ fn what_is_taken_arrives_whatever_the_socket_takes() {
             assert!(taken == all.len() || pair.session.is_behind(), "whoever takes less is behind");
             sent.extend_from_slice(&all[..taken]);
             assert!(pair.session.refused.len() <= RECORD + RECORD_OVERHEAD, "one record ahead at most");
-            received.extend(pair.to_client());
+            received.extend(pair.client_reads());
         }
         pair.pipe.room = usize::MAX;
         assert!(pair.session.flush(&mut pair.pipe).unwrap());
-        received.extend(pair.to_client());
+        received.extend(pair.client_reads());
         assert!(received == sent, "{} of {} bytes, or others", received.len(), sent.len());
     }
 }
@@ -164,7 +164,7 @@ fn a_full_socket_takes_nothing() {
     }
     pair.pipe.room = usize::MAX;
     assert_eq!(pair.session.write(&mut pair.pipe, [&b"third"[..]]).unwrap(), 5);
-    assert_eq!(pair.to_client(), b"firstthird");
+    assert_eq!(pair.client_reads(), b"firstthird");
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_handshake_byte_by_byte() {
                     read += count;
                 }
             }
-            pair.to_client();
+            pair.client_reads();
         }
         assert_eq!(&buffer[..read], b"early");
         assert!(!pair.session.is_handshaking());
@@ -236,14 +236,14 @@ fn both_ends_tell_of_the_end() {
     for version in versions() {
         let mut pair = Pair::new(version);
         pair.client.send_close_notify();
-        pair.to_session();
+        pair.client_sends();
         let mut buffer = [0; 16];
         assert_eq!(pair.session.read(&mut pair.pipe, &mut buffer).unwrap(), Some(0));
         assert_eq!(pair.session.write(&mut pair.pipe, [&b"last words"[..]]).unwrap(), 10);
         assert!(pair.session.close(&mut pair.pipe).unwrap() && pair.session.is_closed());
         assert!(pair.session.close(&mut pair.pipe).unwrap(), "once more changes nothing");
         assert!(pair.session.write(&mut pair.pipe, [&b"too late"[..]]).is_err());
-        assert_eq!(pair.to_client(), b"last words");
+        assert_eq!(pair.client_reads(), b"last words");
         assert_eq!(pair.client.reader().read(&mut buffer).unwrap(), 0, "the client was told");
     }
 }
@@ -252,7 +252,7 @@ fn both_ends_tell_of_the_end() {
 fn a_peer_that_hangs_up_without_a_word_has_ended() {
     let mut pair = Pair::new(&TLS13);
     pair.client.writer().write_all(b"cut").unwrap();
-    pair.to_session();
+    pair.client_sends();
     pair.pipe.hung_up = true;
     let mut buffer = [0; 16];
     assert_eq!(pair.session.read(&mut pair.pipe, &mut buffer).unwrap(), Some(3));
@@ -279,7 +279,7 @@ fn a_flood_of_key_updates_ends_the_session() {
     let mut updates = 0;
     let error = loop {
         pair.client.refresh_traffic_keys().unwrap();
-        pair.to_session();
+        pair.client_sends();
         match pair.session.read(&mut pair.pipe, &mut buffer) {
             Ok(read) => assert_eq!(read, None),
             Err(error) => break error,
@@ -297,11 +297,11 @@ fn keys_that_are_renewed_change_nothing() {
     for round in 0..100_u32 {
         pair.client.refresh_traffic_keys().unwrap();
         pair.client.writer().write_all(&round.to_be_bytes()).unwrap();
-        pair.to_session();
+        pair.client_sends();
         assert_eq!(pair.session.read(&mut pair.pipe, &mut buffer).unwrap(), Some(4));
         assert_eq!(buffer[..4], round.to_be_bytes());
         assert_eq!(pair.session.write(&mut pair.pipe, [&buffer[..4]]).unwrap(), 4);
-        assert_eq!(pair.to_client(), round.to_be_bytes());
+        assert_eq!(pair.client_reads(), round.to_be_bytes());
     }
 }
 
@@ -310,7 +310,7 @@ fn an_idle_session_keeps_nothing() {
     let mut pair = Pair::new(&TLS13);
     let mut buffer = [0; 64];
     pair.client.writer().write_all(&[1; 64]).unwrap();
-    pair.to_session();
+    pair.client_sends();
     assert_eq!(pair.session.read(&mut pair.pipe, &mut buffer).unwrap(), Some(64));
     pair.session.write(&mut pair.pipe, [&buffer[..]]).unwrap();
     assert_eq!(pair.session.partial.capacity(), 0);
