@@ -18,7 +18,7 @@ use support::websocket::frame;
 use support::{Connection, DEADLINE, Live, Server, Transport, WebSocket};
 
 const CHANNELS: &str = "[server]\nengine = \"memory\"\nworkers = 2\nheader_timeout = \"2s\"\n\
-    [channel.\"log/*\"]\ndurability = \"memory\"\n";
+    [channel.\"log/*\"]\nallow = true\ndurability = \"memory\"\n";
 
 fn versions() -> [&'static SupportedProtocolVersion; 2] {
     [&TLS12, &TLS13]
@@ -549,7 +549,7 @@ fn a_handler_over_https() {
     let ca = directory.path().join("ca.pem");
     let config = directory.path().join("plainwire.toml");
     let toml = format!(
-        "[server]\nengine = \"memory\"\n[channel.seats]\nstate = {{ left = 40 }}\nhandler = \"https://localhost:{app}/decide\"\n"
+        "[server]\nengine = \"memory\"\n[channel.seats]\nallow = true\nstate = {{ left = 40 }}\nhandler = \"https://localhost:{app}/decide\"\n"
     );
     replace(&config, &toml);
     for (trusted, status) in [(&authority, 200), (&Authority::new(), 502)] {

@@ -35,7 +35,7 @@ fn nobody_misses_repeats_or_reorders_anything() {
 /// The same over TLS, whose records are cut wherever the connections are.
 #[test]
 fn nobody_does_so_over_tls() {
-    let channels = "[channel.\"log/*\"]\n[channel.\"chat/*\"]\n";
+    let channels = "[channel.\"log/*\"]\nallow = true\n[channel.\"chat/*\"]\nallow = true\n";
     torture(&Server::secure(channels, &Authority::new()), if soak() { 50_000 } else { 8_000 });
 }
 
