@@ -295,6 +295,30 @@ fn an_idempotency_key_is_its_subjects_own() {
 }
 
 #[test]
+fn what_needs_a_credential_is_in_no_shared_cache() {
+    let server = Server::guarded(&config());
+    for path in ["/room/a", "/open"] {
+        server.accepted(path, "1");
+    }
+    let caching = |target: &str| {
+        let response = server.get(target);
+        assert_eq!(response.status, 200, "{response:?}");
+        response.header("cache-control").expect("it says so").to_owned()
+    };
+    let first = |path: &str| {
+        let page = server.get(&with(&format!("{path}?since=0"), &ann(60))).json();
+        page["messages"][0]["cursor"].as_str().expect("a cursor").replace(".1", ".0")
+    };
+    let page = |path: &str| format!("{path}?since={}&limit=1", first(path));
+    assert_eq!(caching(&page("/open")), "public, max-age=31536000, immutable");
+    for target in
+        [page("/open"), page("/room/a"), "/room/a".to_owned(), format!("{}&wait=5", page("/room/a"))]
+    {
+        assert_eq!(caching(&with(&target, &ann(60))), "private, no-cache", "{target}");
+    }
+}
+
+#[test]
 fn a_closed_server_is_closed() {
     let server = Server::guarded("[channel.\"**\"]\n");
     for transport in [Transport::Sse, Transport::Ndjson, Transport::WebSocket] {

@@ -14,6 +14,7 @@ use plainwire_protocol::{ChannelName, Cursor, Point, Problem, ndjson, sse, webso
 use super::Live;
 use super::body::Body;
 use super::query::{Live as Streamed, Query};
+use super::reply::Keep;
 use super::{reply, upgrade};
 use crate::access::Caller;
 use crate::access_log::Record;
@@ -169,12 +170,17 @@ async fn poll(
     let Begin { mut channels, given, caller } = begin;
     // Only a page that begins at a position stays what it is: what is oldest, or newest, moves on.
     let fixed = !many && channels.iter().all(|(_, start)| matches!(start, Start::After(_)));
+    let keep = match (&caller.principal, fixed) {
+        (Some(_), _) => Keep::Private,
+        (None, true) => Keep::Full,
+        (None, false) => Keep::Asking,
+    };
     if wait.is_none() && !given {
         if let [(channel, _)] = &channels[..]
             && let Some((position, state)) = channel.snapshot()
         {
             let cursor = Cursor::from_iter([Point::After(position)]);
-            return Ok(reply::state(headers, &cursor, &state).map(|body| body.of(Transport::Poll)));
+            return Ok(reply::state(headers, &cursor, &state, keep).map(|body| body.of(Transport::Poll)));
         }
         for (_, start) in &mut channels {
             *start = Start::Last(limit as u64);
@@ -183,9 +189,9 @@ async fn poll(
     let Some(wait) = wait else {
         let transport = if given { Transport::Page } else { Transport::Poll };
         let page = Box::pin(page(node.channels(), PageRequest { channels, limit })).await?;
-        return Ok(reply::page(headers, &page, fixed).map(|body| body.of(transport)));
+        return Ok(reply::page(headers, &page, keep).map(|body| body.of(transport)));
     };
-    let terms = PollTerms { limit, wait, fixed, if_none_match: headers.get(IF_NONE_MATCH).cloned() };
+    let terms = PollTerms { limit, wait, keep, if_none_match: headers.get(IF_NONE_MATCH).cloned() };
     let deadline = Instant::now() + wait;
     if super::is_takeable(request) {
         let poll = OpeningPoll { watched: channels, caller, terms, deadline, record: record(request) };
@@ -212,8 +218,8 @@ pub(crate) struct PollTerms {
     /// Most messages.
     pub(crate) limit: usize,
     wait: Duration,
-    /// Whether a full page stays what it is.
-    fixed: bool,
+    /// Who may keep the answer.
+    keep: Keep,
     if_none_match: Option<HeaderValue>,
 }
 
@@ -229,7 +235,7 @@ impl PollTerms {
         } else {
             let mut headers = HeaderMap::new();
             headers.extend(self.if_none_match.clone().map(|tag| (IF_NONE_MATCH, tag)));
-            reply::page(&headers, &page, self.fixed)
+            reply::page(&headers, &page, self.keep)
         };
         let applied = format!("wait={}", self.wait.as_secs());
         let applied = HeaderValue::from_str(&applied).expect("ASCII");

@@ -19,6 +19,19 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// A full page never changes, so that anyone may keep it.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
+const PRIVATE: &str = "private, no-cache";
+
+/// Who may keep an answer (RFC 9111 §5.2.2). A `public` answer to a request with a credential would be everybody's (§3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Anyone, for ever, if it is full: it stays what it is.
+    Full,
+    /// Anyone, but asks again.
+    Asking,
+    /// The client alone, and asks again: another may use the same browser next.
+    Private,
+}
+
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
@@ -105,13 +118,18 @@ pub(super) fn written(channel: &ChannelName, written: &Written) -> Response<Body
 }
 
 /// A state.
-pub(super) fn state(request: &HeaderMap, cursor: &Cursor, state: &Json) -> Response<Body> {
-    versioned(request, cursor, state.as_bytes().clone(), "no-cache")
+pub(super) fn state(request: &HeaderMap, cursor: &Cursor, state: &Json, keep: Keep) -> Response<Body> {
+    let caching = if keep == Keep::Private { PRIVATE } else { "no-cache" };
+    versioned(request, cursor, state.as_bytes().clone(), caching)
 }
 
-/// A page of messages. `shared` if any cache may keep it should it be full.
-pub(super) fn page(request: &HeaderMap, page: &Page, shared: bool) -> Response<Body> {
-    let caching = if page.full && shared { IMMUTABLE } else { "no-cache" };
+/// A page of messages.
+pub(super) fn page(request: &HeaderMap, page: &Page, keep: Keep) -> Response<Body> {
+    let caching = match keep {
+        Keep::Full if page.full => IMMUTABLE,
+        Keep::Full | Keep::Asking => "no-cache",
+        Keep::Private => PRIVATE,
+    };
     versioned(request, &page.cursor, page.to_json().into(), caching)
 }
 
