@@ -4,8 +4,10 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 import urllib.request
 
@@ -40,10 +42,13 @@ class OpenApiTest(unittest.TestCase):
         arguments = ["run", f"{self.server.origin}/_/openapi.json", "--checks", ",".join(CHECKS)]
         arguments += ["--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--seed", str(seed)]
         arguments += ["--request-timeout", str(DEADLINE), "--no-color"]
+        # It leaves a cache where it runs.
+        folder = tempfile.mkdtemp(prefix="plainwire-test-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         run = subprocess.run(
             [pathlib.Path(sys.executable).with_name("schemathesis"), *arguments],
-            env=os.environ | {"SCHEMATHESIS_HOOKS": "openapi_hooks"},
-            cwd=HOOKS.parent,
+            env=os.environ | {"SCHEMATHESIS_HOOKS": HOOKS.stem, "PYTHONPATH": str(HOOKS.parent)},
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=PATIENCE,

@@ -15,6 +15,7 @@ use plainwire_protocol::{ChannelName, Control, EventName, Json, Message, Positio
 use tokio::net::TcpListener;
 
 use crate::access::{Caller, Kick, watch_clock, watch_credentials};
+use crate::admin;
 use crate::auth::Revocation;
 use crate::channels::{BATCH, Found, Subscription, store_problem};
 use crate::config::{Config, Engine};
@@ -222,6 +223,21 @@ impl Plainwire {
     /// within a second.
     pub async fn kick(&self, kick: Kick) -> usize {
         self.node.kick(kick).await
+    }
+
+    /// Serves the admin listener (metrics, health, revocations) until [`Plainwire::shutdown`]: as `[admin]` of the configuration has
+    /// it, a token included. On a network it must have one.
+    ///
+    /// # Errors
+    /// If the listener is on a network, and the configuration has no token.
+    pub async fn serve_admin(&self, listener: TcpListener) -> io::Result<()> {
+        let address = listener.local_addr()?;
+        let token = self.node.config().admin.read_token()?;
+        if token.is_none() && !address.ip().is_loopback() {
+            let reason = format!("the admin listener on a network ({address}) needs a token");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        admin::serve(&self.node, listener).await
     }
 
     /// Publishes a message.

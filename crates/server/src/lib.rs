@@ -5,6 +5,7 @@
 
 mod access;
 mod access_log;
+mod admin;
 pub mod auth;
 mod channels;
 pub mod client;

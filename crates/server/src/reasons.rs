@@ -27,9 +27,11 @@ reasons! {
     "arguments" [400] "the arguments of a command are not what it takes";
     "body" [400] "the body broke off";
     "body_json" [400] "the body is not JSON";
+    "browser" [403] "a web page asks what only the admin listener's own clients may";
     "busy" [503] "too many writes are waiting";
     "channel_name" [400] "the path is no channel's name";
     "command_failed" [400] "a command has no result for these values";
+    "credential" [401] "the token of the admin listener is wrong";
     "credentials" [400] "the token came in two ways at once, or its carrier is malformed";
     "cursor" [400] "the cursor is malformed";
     "cursor_ahead" [410] "the cursor is ahead of everything there is";
@@ -41,7 +43,7 @@ reasons! {
     "handler_timeout" [504] "the app that decides this channel's commands took too long";
     "handshake" [400] "the WebSocket handshake is malformed";
     "header" [400] "a header is doubled, or not ASCII";
-    "host" [400, 421] "the Host is missing, doubled or malformed (400), or none of this server's (421)";
+    "host" [400, 403, 421] "the Host is missing, doubled or malformed (400), or none of this server's (421; 403 on the admin listener)";
     "idempotency_key" [400] "the idempotency key is malformed";
     "in_flight" [429] "too many requests are in flight on one WebSocket";
     "key_in_flight" [409] "a request with this idempotency key is under way";
@@ -50,7 +52,7 @@ reasons! {
     "keys_unavailable" [503] "the keys to verify the token with could not be fetched yet";
     "media_type" [415] "the body's media type is not taken here";
     "method" [405] "the method is not taken here";
-    "misconfigured" [500] "an expression of the configuration that no values could satisfy";
+    "misconfigured" [500, 503] "an expression of the configuration that no values could satisfy";
     "no_such_channel" [404] "no channel of the configuration has this name";
     "no_such_command" [404] "the channel has no such command";
     "no_such_route" [404] "the server has no such route";

@@ -54,14 +54,9 @@ pub(crate) struct Record {
     method: String,
     target: String,
     http: &'static str,
-    /// Who asks: known once the request was looked at.
-    client: OnceLock<Client>,
-}
-
-#[derive(Default)]
-struct Client {
     address: Option<IpAddr>,
-    subject: Option<String>,
+    /// Whom the credential names: known once it was looked at.
+    subject: OnceLock<String>,
 }
 
 impl AccessLog {
@@ -131,7 +126,7 @@ fn write_lines(waiting: &Receiver<Task>, out: impl Write) -> io::Result<()> {
 
 impl Record {
     /// A request that has just come.
-    pub(crate) fn new(log: &Arc<AccessLog>, head: &Parts) -> Record {
+    pub(crate) fn new(log: &Arc<AccessLog>, head: &Parts, address: Option<IpAddr>) -> Record {
         Record {
             log: log.clone(),
             began: Instant::now(),
@@ -140,8 +135,14 @@ impl Record {
             method: head.method.as_str().to_owned(),
             target: redacted(&head.uri),
             http: version(head.version),
-            client: OnceLock::new(),
+            address,
+            subject: OnceLock::new(),
         }
+    }
+
+    /// Says whom the credential names.
+    pub(crate) fn is_from(&self, subject: &str) {
+        let _ = self.subject.set(subject.to_owned());
     }
 
     /// What the request is called, for the answer.
@@ -151,15 +152,13 @@ impl Record {
 
     /// Writes a line.
     pub(crate) fn log(&self, happened: Happened) {
-        let unknown = Client::default();
-        let client = self.client.get().unwrap_or(&unknown);
         self.log.put(&Entry {
             id: &self.id,
             method: &self.method,
             target: &self.target,
             http: self.http,
-            address: client.address,
-            subject: client.subject.as_deref(),
+            address: self.address,
+            subject: self.subject.get().map(String::as_str),
             took: self.began.elapsed(),
             happened,
         });

@@ -54,7 +54,7 @@ fn run(config: Config, dev: Option<&Common>, common: &Common, file: Option<&Serv
     // Accepting connections and waiting for signals; the workers have threads of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
-        let wanted = config.server.listen;
+        let (wanted, admin) = (config.server.listen, config.admin.listen);
         let scheme = if config.tls.files().is_some() { "https" } else { "http" };
         let data = config.server.data.display().to_string();
         let mut builder = Plainwire::builder(config);
@@ -67,6 +67,10 @@ fn run(config: Config, dev: Option<&Common>, common: &Common, file: Option<&Serv
         let live = builder.start().await?;
         let listener = TcpListener::bind(wanted).await.map_err(|error| in_use(wanted, &error))?;
         let address = listener.local_addr()?;
+        let admin = match admin {
+            Some(wanted) => Some(TcpListener::bind(wanted).await.map_err(|error| in_use(wanted, &error))?),
+            None => None,
+        };
         match dev {
             Some(_) => banner(&format!("{scheme}://{address}"), &data)?,
             None => {
@@ -76,6 +80,15 @@ fn run(config: Config, dev: Option<&Common>, common: &Common, file: Option<&Serv
                 );
                 std::io::stdout().flush()?;
             }
+        }
+        if let Some(admin) = admin {
+            tracing::info!(address = %admin.local_addr()?, "the admin listener listens");
+            let live = live.clone();
+            tokio::spawn(async move {
+                if let Err(error) = live.serve_admin(admin).await {
+                    tracing::error!(%error, "the admin listener ended");
+                }
+            });
         }
         tokio::select! {
             served = live.serve(listener) => served?,

@@ -8,6 +8,7 @@ use http::Uri;
 use plainwire_log::Durability;
 use toml::de::DeValue;
 
+use super::admin::AdminToken;
 use super::auth::Secret;
 use super::origins::{Hosts, Origins};
 use super::{AccessLogFormat, Engine, TlsVersion};
@@ -75,6 +76,10 @@ pub(super) struct AccessLogName;
 pub(super) struct OptionalFile;
 /// `1.2` or `1.3`.
 pub(super) struct TlsVersionName;
+/// An address, or none.
+pub(super) struct OptionalAddress;
+/// The token of the admin listener, or none.
+pub(super) struct AdminTokenText;
 
 impl Kind for Address {
     type Value = SocketAddr;
@@ -331,6 +336,24 @@ impl Kind for Durable {
             "memory" => Ok(Durability::Memory),
             _ => Err(format!("there is no durability \"{text}\", only \"fsync\", \"write\" and \"memory\"")),
         }
+    }
+}
+
+impl Kind for OptionalAddress {
+    type Value = Option<SocketAddr>;
+    const NAME: &'static str = "address";
+
+    fn from_text(text: &str) -> Result<Option<SocketAddr>, String> {
+        if text.is_empty() { Ok(None) } else { Address::from_text(text).map(Some) }
+    }
+}
+
+impl Kind for AdminTokenText {
+    type Value = Option<AdminToken>;
+    const NAME: &'static str = "text";
+
+    fn from_text(text: &str) -> Result<Option<AdminToken>, String> {
+        if text.is_empty() { Ok(None) } else { AdminToken::parse(text).map(Some) }
     }
 }
 

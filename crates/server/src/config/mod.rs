@@ -2,6 +2,7 @@
 //!
 //! Whatever is wrong with it is told before anything starts: where in the file, in which words, and what to do.
 
+mod admin;
 mod alias;
 mod allow;
 mod auth;
@@ -25,11 +26,12 @@ use std::time::Duration;
 use plainwire_protocol::{ChannelName, Pattern};
 use toml::de::DeTable;
 
+pub use admin::AdminToken;
 pub use alias::Alias;
 pub use auth::{Auth, Secret};
 pub use channel::{Channel, MessageSchema};
 pub use fault::{ConfigError, Fault, Place};
-pub use options::{AuthOptions, Server, Tail, Tls};
+pub use options::{Admin, AuthOptions, Server, Tail, Tls};
 pub use origins::{Hosts, Origins};
 pub(crate) use origins::{Origin, is_host, split_port};
 pub use reference::reference;
@@ -51,6 +53,8 @@ pub struct Config {
     pub tls: Tls,
     /// What is kept in memory of channels that somebody listens to.
     pub tail: Tail,
+    /// The listener for whoever runs the server.
+    pub admin: Admin,
     /// Who a request is from.
     pub auth: Auth,
     channels: Channels,
@@ -97,6 +101,7 @@ impl Config {
             server: Server::default(),
             tls: Tls::default(),
             tail: Tail::default(),
+            admin: Admin::default(),
             auth: Auth::default(),
             channels: Channels::default(),
             aliases: HashMap::new(),
@@ -152,6 +157,10 @@ impl Config {
         for row in Tail::ROWS {
             overlay(&lookup, tail_variable(row.name), |text| self.tail.set(row.name, text))?;
         }
+        for row in Admin::ROWS {
+            overlay(&lookup, admin_variable(row.name), |text| self.admin.set(row.name, text))?;
+        }
+        self.admin.check().map_err(|message| ConfigError::of("PLAINWIRE_ADMIN_…", message))?;
         for row in AuthOptions::ROWS {
             overlay(&lookup, auth_variable(row.name), |text| self.auth.options.set(row.name, text))?;
         }
@@ -261,6 +270,16 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
     if let Some(section) = root.take_table("auth", faults) {
         config.auth = Auth::read(section, faults);
     }
+    if let Some(item) = root.take("admin")
+        && let Some(section) = table_of("admin", item, faults)
+    {
+        let mut section = Table::new(section);
+        config.admin = Admin::read(&mut section, faults);
+        if let Err(message) = config.admin.check() {
+            faults.at(item.span(), message);
+        }
+        section.finish(faults);
+    }
     let allow = root.take("allow");
     let channels = read_channels(root.take_table("channel", faults), allow, text, faults);
     let whole = channels.is_some();
@@ -338,6 +357,11 @@ fn server_variable(name: &str) -> String {
 /// The environment variable of an option of `[tls]`.
 fn tls_variable(name: &str) -> String {
     format!("PLAINWIRE_TLS_{}", name.to_uppercase())
+}
+
+/// The environment variable of an option of `[admin]`.
+fn admin_variable(name: &str) -> String {
+    format!("PLAINWIRE_ADMIN_{}", name.to_uppercase())
 }
 
 /// The environment variable of an option of `[tail]`.

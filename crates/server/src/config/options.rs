@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::Uri;
 use plainwire_log::Durability;
 
+use super::admin::AdminToken;
 use super::auth::Secret;
 use super::fault::Faults;
 use super::kind::*;
@@ -202,6 +203,18 @@ options! {
         jwks_timeout: Duration = Span "5s" in "100ms".."60s";
         /// Most tokens that are remembered as verified, at about a KiB each.
         verified_tokens: usize = Count "10000" in "0".."1000000";
+    }
+}
+
+options! {
+    /// `[admin]`: a listener for whoever runs the server: metrics, health, revocations.
+    pub struct Admin {
+        /// Where it listens. None: not at all.
+        listen: Option<SocketAddr> = OptionalAddress "";
+        /// What whoever uses it sends as `Authorization: Bearer`. Needed unless it listens on loopback.
+        token: Option<AdminToken> = AdminTokenText "";
+        /// A file that holds the token instead. It is read whenever it is needed.
+        token_file: Option<PathBuf> = OptionalFile "";
     }
 }
 

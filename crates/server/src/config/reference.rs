@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::options::{AuthOptions, ChannelOptions, Retain, Row, Server, Tail, Tls};
-use super::{DEV_TOML, auth_variable, server_variable, tail_variable, tls_variable};
+use super::options::{Admin, AuthOptions, ChannelOptions, Retain, Row, Server, Tail, Tls};
+use super::{DEV_TOML, admin_variable, auth_variable, server_variable, tail_variable, tls_variable};
 
 /// The reference of all options, in Markdown.
 pub fn reference() -> String {
@@ -16,6 +16,13 @@ pub fn reference() -> String {
         "The newest messages of each channel that somebody listens to, kept in memory. Who is further behind reads from the log.",
         Tail::ROWS,
         Some(tail_variable),
+    );
+    section(
+        &mut text,
+        "[admin]",
+        "A listener for whoever runs the server: see [operations](operations.md).",
+        Admin::ROWS,
+        Some(admin_variable),
     );
     section(&mut text, "[auth]", ABOUT_AUTH, AuthOptions::ROWS, Some(auth_variable));
     text.push_str(AUTH_KEY);

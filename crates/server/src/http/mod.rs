@@ -138,7 +138,7 @@ impl Service {
     {
         let (mut head, body) = request.into_parts();
         async move {
-            let record = self.node.access_log().map(|log| Arc::new(Record::new(log, &head)));
+            let record = self.node.access_log().map(|log| Arc::new(Record::new(log, &head, address_of(&head))));
             let id = match &record {
                 Some(record) => {
                     head.extensions.insert(record.clone());
@@ -309,8 +309,11 @@ impl Service {
             // Only a key that must be fetched is waited for.
             credential => Box::pin(auth.authenticate(credential.as_ref(), SystemTime::now())).await?,
         };
-        let address = head.extensions.get::<Connected>().map(|connected| connected.peer);
-        Ok(Caller { principal, address, revision })
+        let caller = Caller { principal, address: address_of(head), revision };
+        if let (Some(record), Some(subject)) = (head.extensions.get::<Arc<Record>>(), caller.subject()) {
+            record.is_from(subject);
+        }
+        Ok(caller)
     }
 
     /// A stream goes on with the credential of this request.
@@ -349,6 +352,11 @@ fn tell(record: &Record, response: &Response<Body>) {
         }
         _ => Happened::Began { status, transport },
     });
+}
+
+/// Where a request comes from, as far as that is known.
+fn address_of(head: &Parts) -> Option<IpAddr> {
+    head.extensions.get::<Connected>().map(|connected| connected.peer)
 }
 
 /// The metrics, told from a thread where it may take a while.

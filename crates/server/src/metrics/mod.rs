@@ -128,6 +128,11 @@ impl Metrics {
         workers.iter().map(|worker| worker.pulse.lag(now)).max().unwrap_or(Duration::ZERO)
     }
 
+    /// Streams that are open, and clients that wait for an answer.
+    pub(crate) fn open(&self, transport: Transport) -> u64 {
+        self.sum(|counts| Http::ALL.iter().map(|&http| counts.open_streams(http, transport)).sum())
+    }
+
     /// Adds up what everybody counted.
     fn sum(&self, count: impl Fn(&Counts) -> u64) -> u64 {
         let workers = self.workers.read();

@@ -4,5 +4,6 @@
 mod support;
 
 mod access_log;
+mod admin;
 mod metrics;
 mod scrape;

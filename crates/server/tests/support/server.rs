@@ -189,6 +189,20 @@ impl Server {
         kilobytes * 1024
     }
 
+    /// Reads what it logs up to a line.
+    pub(crate) fn wait_for_log(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
+        let stderr = self.stderr.lock().expect("nobody panics with it");
+        let late = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        while let Ok(line) = stderr.recv_timeout(late.saturating_duration_since(Instant::now())) {
+            if is(&line) {
+                return line;
+            }
+            seen.push(line);
+        }
+        panic!("waited in vain for {what} among {seen:#?}")
+    }
+
     pub(crate) fn connect(&self) -> Connection {
         self.secured(Connection::open(self.address))
     }

@@ -5,6 +5,20 @@ use serde_json::{Map, Value, json};
 use super::parts::{header, parameter, schema};
 use crate::reasons;
 
+/// What any request may be refused for: it is not meant for this server, or made by a page that may not.
+const ANY: &[&str] = &["host", "origin"];
+/// What whoever asks may be refused for.
+const CALLER: &[&str] = &[
+    "credentials",
+    "unauthenticated",
+    "forbidden",
+    "token",
+    "token_expired",
+    "token_not_yet_valid",
+    "token_revoked",
+    "key_removed",
+    "keys_unavailable",
+];
 /// What any read of channels may be refused for.
 const READ: &[&str] = &[
     "channel_name",
@@ -77,6 +91,10 @@ pub(super) fn paths() -> Value {
             &["shutting_down", "overloaded"],
         ),
         "/_/metrics": metrics(),
+        "/_/streams/{stream}": {
+            "parameters": [parameter("stream")],
+            "post": renew(),
+        },
         "/_/openapi.json": own("openapi", "This document", "Document", &[]),
     })
 }
@@ -95,7 +113,7 @@ fn read(id: &str, summary: &str, more: &[&str]) -> Value {
             "X-Request-Id": header("X-Request-Id"),
         })
     };
-    let mut responses = refusals(&[READ]);
+    let mut responses = refusals(&[READ, CALLER]);
     responses.insert(
         "200".into(),
         json!({
@@ -142,7 +160,7 @@ fn head(mut operation: Value) -> Value {
 }
 
 fn publish() -> Value {
-    let mut responses = refusals(&[WRITE, &["event_name", "schema"]]);
+    let mut responses = refusals(&[WRITE, CALLER, &["event_name", "schema"]]);
     responses.insert(
         "201".into(),
         written("The message's cursor: durable as the channel's configuration says", "Published"),
@@ -159,7 +177,7 @@ fn publish() -> Value {
 
 fn command() -> Value {
     let mut responses =
-        refusals(&[WRITE, CHANGE, &["arguments", "no_such_command", "handler", "handler_timeout"]]);
+        refusals(&[WRITE, CALLER, CHANGE, &["arguments", "no_such_command", "handler", "handler_timeout"]]);
     responses.insert("200".into(), written("The new state", "State"));
     responses
         .insert("4XX".into(), refusal("What the channel's rules, or the app that decides its commands, say"));
@@ -175,7 +193,7 @@ fn command() -> Value {
 }
 
 fn replace() -> Value {
-    let mut responses = refusals(&[WRITE, CHANGE]);
+    let mut responses = refusals(&[WRITE, CALLER, CHANGE]);
     responses.insert("200".into(), written("The new state", "State"));
     responses.insert("4XX".into(), refusal("What the channel's rules say"));
     json!({
@@ -189,7 +207,7 @@ fn replace() -> Value {
 }
 
 fn patch() -> Value {
-    let mut responses = refusals(&[WRITE, CHANGE, &["media_type", "patch_failed"]]);
+    let mut responses = refusals(&[WRITE, CALLER, CHANGE, &["media_type", "patch_failed"]]);
     responses.insert("200".into(), written("The new state", "State"));
     responses.insert("4XX".into(), refusal("What the channel's rules say"));
     json!({
@@ -204,6 +222,17 @@ fn patch() -> Value {
                 "application/json-patch+json": { "schema": schema("JsonPatch") },
             },
         },
+        "responses": responses,
+    })
+}
+
+fn renew() -> Value {
+    let mut responses = refusals(&[ROUTE, CALLER, &["no_such_stream", "other_subject"]]);
+    responses.insert("204".into(), json!({ "description": "The stream goes on with it" }));
+    json!({
+        "operationId": "renew",
+        "tags": ["channels"],
+        "summary": "Gives a stream whose credential is about to expire a new one; `@expiring` says where",
         "responses": responses,
     })
 }
@@ -262,7 +291,7 @@ fn written(description: &str, answer: &str) -> Value {
 /// The refusals for these reasons, by status.
 fn refusals(words: &[&[&str]]) -> Map<String, Value> {
     let mut by_status: Vec<(u16, Vec<String>)> = Vec::new();
-    for reason in reasons::ALL.iter().filter(|reason| words.iter().any(|some| some.contains(&reason.word))) {
+    for reason in reasons::ALL.iter().filter(|reason| words.iter().chain([&ANY]).any(|some| some.contains(&reason.word))) {
         for &status in reason.statuses {
             let told = format!("`{}`: {}", reason.word, reason.about);
             match by_status.iter_mut().find(|(known, _)| *known == status) {
@@ -277,6 +306,7 @@ fn refusals(words: &[&[&str]]) -> Map<String, Value> {
         let mut headers = Map::new();
         headers.insert("X-Request-Id".into(), header("X-Request-Id"));
         let more: &[&str] = match status {
+            401 => &["WWW-Authenticate"],
             405 => &["Allow"],
             410 | 412 => &["Plainwire-Cursor"],
             426 => &["Sec-WebSocket-Version"],

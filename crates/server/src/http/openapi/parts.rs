@@ -40,6 +40,13 @@ pub(super) fn parameters() -> Value {
             "schema": { "type": "string", "pattern": "^[a-z][a-z0-9_]*$" },
             "example": "increment",
         },
+        "stream": {
+            "name": "stream",
+            "in": "path",
+            "required": true,
+            "description": "What `@expiring` calls the stream",
+            "schema": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
+        },
         "channels": {
             "name": "channel",
             "in": "query",
@@ -82,6 +89,7 @@ pub(super) fn headers() -> Value {
         "Location": text("Where the message can be read"),
         "Idempotency-Replayed": { "description": "An earlier request with the same key did it", "schema": { "const": "true" } },
         "X-Request-Id": text("What the request is called in the access log"),
+        "WWW-Authenticate": text("`Bearer`, and what is wrong (RFC 6750)"),
         "Allow": text("The methods that are taken here"),
         "Retry-After": { "description": "Seconds after which it is worth trying again", "schema": { "type": "string", "pattern": "^[1-9][0-9]*$" } },
         "Sec-WebSocket-Version": { "description": "The version that is spoken", "schema": { "const": "13" } },
