@@ -1,7 +1,6 @@
 //! The keys that an issuer publishes as a JWK Set (RFC 7517 §5) at a URL. One task fetches them; requests wait for it.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::Auth;
 use super::key::Key;
 use super::key_file::{Origin, key_set};
+use crate::tls::trust::{Trust, client_config};
 
 /// Longest document, in bytes: a hundred keys with their certificates have half of it.
 const MAX_DOCUMENT: usize = 1 << 20;
@@ -220,20 +220,14 @@ async fn fetch(uri: &Uri, terms: &Terms) -> Result<(Vec<Key>, Duration), FetchEr
 
 /// A client for one fetch: they are minutes apart, and the machine's certificates may have changed since. Redirects are not followed.
 async fn client(uri: &Uri) -> Result<Client<HttpsConnector<HttpConnector>, Empty<Bytes>>, FetchError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(FetchError::of)?;
-    let connector = if uri.scheme_str() == Some("https") {
-        // Reading the machine's certificates takes milliseconds.
-        let build = move || HttpsConnectorBuilder::new().with_provider_and_native_roots(provider);
-        let built = tokio::task::spawn_blocking(build).await.map_err(FetchError::of)?;
-        built.map_err(FetchError::of)?.https_only().enable_http1().build()
-    } else {
-        let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
-        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build()
-    };
-    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector))
+    let secure = uri.scheme_str() == Some("https");
+    // Reading the machine's certificates takes milliseconds.
+    let trust = if secure { Trust::Platform } else { Trust::Nobody };
+    let config = tokio::task::spawn_blocking(move || client_config(trust)).await.map_err(FetchError::of)?;
+    let connector = HttpsConnectorBuilder::new().with_tls_config(config.map_err(FetchError::of)?);
+    let connector = if secure { connector.https_only() } else { connector.https_or_http() };
+    let mut client = Client::builder(TokioExecutor::new());
+    Ok(client.pool_max_idle_per_host(0).build(connector.enable_http1().build()))
 }
 
 /// How long a document is fresh by its `Cache-Control` (RFC 9111 §4.2.1), within bounds.
