@@ -43,19 +43,17 @@ use tokio_util::sync::CancellationToken;
 pub use algorithm::Algorithm;
 pub use signer::Signer;
 
-pub(crate) use credential::{Carrier, Credential, without_token};
-pub(crate) use key::Key;
-pub(crate) use key_file::keys_in;
+pub(crate) use credential::{Carrier, Credential};
 pub(crate) use key_source::{KeyEntry, Source, read_key_file};
 pub(crate) use principal::{Ended, Principal};
 pub use revocation::Revocation;
-pub(crate) use revocation::{Revocations, TooMany};
 
 use crate::Config;
 use crate::config;
 use cache::Cache;
 use principal::Proof;
 use refusal::Refusal;
+use revocation::{Revocations, TooMany};
 use state::{Found, State};
 use token::{MAX_TOKEN_BYTES, Unverified};
 
@@ -172,11 +170,6 @@ impl Auth {
         Ok(())
     }
 
-    /// What is revoked.
-    pub(crate) fn revocations(&self) -> Vec<Revocation> {
-        self.revocations.read().iter().collect()
-    }
-
     /// Reads key files again when they change and fetches key sets, until the server stops.
     pub(crate) async fn keep_up(&self, stopping: CancellationToken) {
         let work = async { tokio::join!(files::keep_up(self), jwks::keep_up(self)) };
@@ -227,7 +220,7 @@ impl Auth {
         state.rules.admit(&registered)?;
         state.rules.in_time(&registered, seconds(now))?;
         let proof = Proof { key, algorithm: token.algorithm, kid: token.kid };
-        let principal = Principal::new(registered, claims, proof).map_err(|_| Refusal::Grants)?;
+        let principal = Principal::new(registered, &claims, proof).map_err(|_| Refusal::Grants)?;
         if self.revocations.read().revoked(&principal) {
             return Err(Refusal::Revoked);
         }

@@ -14,7 +14,6 @@ use super::key::{Fingerprint, Key};
 pub(crate) struct Principal {
     pub(super) registered: Registered,
     pub(super) proof: Proof,
-    claims: Map<String, Value>,
     bearer: Bearer,
 }
 
@@ -42,11 +41,10 @@ pub(crate) enum Ended {
 impl Principal {
     pub(super) fn new(
         registered: Registered,
-        claims: Map<String, Value>,
+        claims: &Map<String, Value>,
         proof: Proof,
     ) -> Result<Principal, BearerError> {
-        let bearer = Bearer::new(&claims)?;
-        Ok(Principal { registered, proof, claims, bearer })
+        Ok(Principal { registered, proof, bearer: Bearer::new(claims)? })
     }
 
     /// What the token says, for permissions to be asked about.
@@ -69,11 +67,6 @@ impl Principal {
         self.registered.issued
     }
 
-    /// `nbf`: when it begins to be valid, in seconds since 1970.
-    pub(crate) fn not_before(&self) -> Option<u64> {
-        self.registered.not_before
-    }
-
     /// `exp`: the first second, counted from 1970, at which it is not valid any more.
     pub(crate) fn expires_at(&self) -> Option<u64> {
         self.registered.expires
@@ -85,17 +78,12 @@ impl Principal {
         Some(expires.saturating_sub(now.duration_since(UNIX_EPOCH).unwrap_or_default()))
     }
 
-    /// All claims.
-    pub(crate) fn claims(&self) -> &Map<String, Value> {
-        &self.claims
-    }
-
     #[cfg(test)]
     pub(super) fn for_tests(claims: Value) -> Principal {
         let Value::Object(claims) = claims else { panic!("an object") };
         let registered = Registered::read(&claims).unwrap();
         let proof = Proof { key: Fingerprint::default(), algorithm: Algorithm::HS256, kid: None };
-        Principal::new(registered, claims, proof).unwrap()
+        Principal::new(registered, &claims, proof).unwrap()
     }
 }
 
@@ -116,27 +104,5 @@ impl Proof {
         *key.fingerprint() == self.key
             && key.algorithms().contains(self.algorithm)
             && key.answers_to(self.kid.as_deref())
-    }
-}
-
-impl Ended {
-    /// The word that programs go by.
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Ended::Expired => "token_expired",
-            Ended::KeyRemoved => "key_removed",
-            Ended::Revoked => "token_revoked",
-            Ended::Refused => "token",
-        }
-    }
-
-    /// What happened, for people.
-    pub(crate) fn detail(self) -> &'static str {
-        match self {
-            Ended::Expired => "the token has expired",
-            Ended::KeyRemoved => "the key that verified the token was removed",
-            Ended::Revoked => "the token was revoked",
-            Ended::Refused => "tokens like this one are not taken any more",
-        }
     }
 }

@@ -39,13 +39,12 @@ fn nobody_is_who_brings_nothing() {
 fn what_a_principal_says() {
     let claims =
         json!({"sub": "alice", "jti": "t1", "iat": NOW, "nbf": NOW, "exp": NOW + 60, "role": {"a": 1}});
-    let principal = secret_auth().at_once(&token(claims.clone()), now()).unwrap();
+    let principal = secret_auth().at_once(&token(claims), now()).unwrap();
     assert_eq!((principal.subject(), principal.token_id()), (Some("alice"), Some("t1")));
-    assert_eq!((principal.issued_at(), principal.not_before()), (Some(NOW), Some(NOW)));
+    assert_eq!(principal.issued_at(), Some(NOW));
     assert_eq!(principal.expires_at(), Some(NOW + 60));
     assert_eq!(principal.valid_for(at(NOW + 50)).unwrap().as_secs(), 10);
     assert_eq!(principal.valid_for(at(NOW + 90)).unwrap().as_secs(), 0);
-    assert_eq!(Value::Object(principal.claims().clone()), claims);
     let shown = format!("{principal:?}");
     assert!(shown.contains("alice") && !shown.contains("role"), "{shown}");
 }
