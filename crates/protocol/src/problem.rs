@@ -64,6 +64,12 @@ impl Problem {
         self
     }
 
+    /// The same in whole seconds, as `Retry-After` says it (RFC 9110 §10.2.3). Rounded up: whoever comes back then is not too early.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let seconds = |after: Duration| u64::try_from(after.as_millis().div_ceil(1000).max(1));
+        self.retry_after.map(|after| seconds(after).unwrap_or(u64::MAX))
+    }
+
     /// The object as JSON.
     pub fn to_json(&self) -> Value {
         let mut object = Map::new();

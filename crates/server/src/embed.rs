@@ -20,9 +20,10 @@ use crate::auth::Revocation;
 use crate::channels::{BATCH, Found, Subscription, store_problem};
 use crate::config::{Config, Engine};
 use crate::http::Service;
+use crate::limits::Descriptors;
 use crate::listen;
 use crate::metrics::Transport;
-use crate::node::{Mode, Node};
+use crate::node::{Mode, Node, Stopped};
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_since, submit};
 use crate::tls::{Tls, TlsError};
 
@@ -162,7 +163,9 @@ async fn open_log(config: &Config, recover: bool) -> Result<Arc<dyn Log>, StartE
         Engine::Memory => Ok(Arc::new(MemoryLog::new(fastrand::u64(..)))),
         Engine::Disk => {
             let data = config.server.data.clone();
-            let open = move || DiskLog::open(&data, DiskOptions { recover, ..DiskOptions::default() });
+            let cached_files = Descriptors::of_process().for_store();
+            let options = DiskOptions { recover, cached_files, ..DiskOptions::default() };
+            let open = move || DiskLog::open(&data, options);
             let opened = tokio::task::spawn_blocking(open).await.expect("opening a log does not panic");
             Ok(Arc::new(opened?))
         }
@@ -321,12 +324,18 @@ impl Plainwire {
         let channel = self.node.channels().open(&name).await?;
         let subscription =
             Subscription::of(self.node.channels(), vec![(channel, start)], None, Transport::Embedded);
-        Ok(Watch { subscription, items: Vec::new().into_iter() })
+        Ok(Watch { node: self.node.clone(), subscription, items: Vec::new().into_iter() })
     }
 
-    /// Stops: readers are told to come back later, what is under way is finished, the log is closed.
-    pub async fn shutdown(&self) {
-        self.node.stop().await;
+    /// How many connections are open, over all listeners.
+    pub fn open_connections(&self) -> usize {
+        self.node.admission().open_connections()
+    }
+
+    /// Stops: readers are told to come back later, one after the other, what is under way is finished, the log is closed. Says how it
+    /// went.
+    pub async fn shutdown(&self) -> Stopped {
+        self.node.stop().await
     }
 }
 
@@ -336,6 +345,7 @@ fn name(channel: &str) -> Result<ChannelName, Problem> {
 
 /// A stream of a channel's [`Event`]s: snapshot and history first, then what happens.
 pub struct Watch {
+    node: Arc<Node>,
     subscription: Subscription,
     items: std::vec::IntoIter<Item>,
 }
@@ -370,7 +380,8 @@ impl Stream for Watch {
                 })));
             }
             let mut items = Vec::new();
-            match std::task::ready!(watch.subscription.poll_items(cx, BATCH, &mut items)) {
+            let last = watch.node.channels().is_draining();
+            match std::task::ready!(watch.subscription.poll_items(cx, BATCH, &mut items, last)) {
                 Ok(Found::Items) => watch.items = items.into_iter(),
                 Ok(Found::Draining) => return Poll::Ready(None),
                 Err(error) => return Poll::Ready(Some(Err(store_problem(error)))),

@@ -15,6 +15,7 @@ mod embed;
 mod handler;
 mod health;
 mod http;
+mod limits;
 mod listen;
 mod metrics;
 mod node;
@@ -31,6 +32,8 @@ pub use config::Config;
 pub use embed::{Applied, Builder, Event, From, Plainwire, ReloadError, StartError, Watch, WriteOptions};
 pub use handler::Handler;
 pub use http::{Body, Service};
+pub use limits::raise_descriptors;
+pub use node::Stopped;
 pub use plainwire_hub::access::{
     Allow, Bearer, BearerError, GrantError, Grants, Permission, PermissionError, Right,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::Guard;
-use plainwire_log::Log;
+use plainwire_log::{Log, LogError};
 use plainwire_protocol::Problem;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,9 +14,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::access::Access;
 use crate::access_log::AccessLog;
 use crate::auth::Auth;
-use crate::channels::Channels;
+use crate::channels::{Channels, Drain};
 use crate::config::Config;
 use crate::health::{Health, Load, Overload};
+use crate::limits::Admission;
 use crate::metrics::Metrics;
 use crate::tls::{Tls, TlsError};
 
@@ -27,6 +28,7 @@ const OVERLOADED_RETRY: Duration = Duration::from_secs(5);
 pub(crate) struct Node {
     channels: Arc<Channels>,
     access: Access,
+    admission: Arc<Admission>,
     mode: Mode,
     access_log: Option<Arc<AccessLog>>,
     health: Health,
@@ -35,6 +37,16 @@ pub(crate) struct Node {
     tasks: TaskTracker,
     stopping: CancellationToken,
     stopped: CancellationToken,
+}
+
+/// How a stop went.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// How many connections and sessions were still open when the time was over: they were cut.
+    pub cut: usize,
+    /// Whether the log was closed in order. Whatever was acknowledged is there in any case.
+    pub log: Result<(), LogError>,
 }
 
 /// What the node is for.
@@ -55,6 +67,7 @@ impl Node {
         Node {
             channels,
             access,
+            admission: Arc::new(Admission::new()),
             mode,
             access_log,
             health: Health::default(),
@@ -99,7 +112,7 @@ impl Node {
         let load = Load {
             queue: Load::of_queue(&self.channels.log().stats()),
             lag: self.metrics().lag(now).as_millis() as u64,
-            connections: 0,
+            connections: self.admission.fullness(&self.config()),
         };
         match self.overload.judge(load, now) {
             None => Ok(()),
@@ -132,6 +145,11 @@ impl Node {
         Ok(())
     }
 
+    /// What clients take of it, and how much they may.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
     pub(crate) fn mode(&self) -> Mode {
         self.mode
     }
@@ -161,26 +179,40 @@ impl Node {
         self.stopping.clone()
     }
 
-    /// Stops: no further connection is accepted, every reader is told to come back later, what is under way is finished
-    /// (within the configured time), and the log is closed in order.
-    pub(crate) async fn stop(&self) {
+    /// Resolves when the node stops and it is the turn of one more connection to be told.
+    pub(crate) async fn leaving(&self) {
+        self.stopping.cancelled().await;
+        if let Some(drain) = self.channels.draining() {
+            tokio::time::sleep_until(drain.turn().into()).await;
+        }
+    }
+
+    /// Stops: no further connection is accepted, every reader is told to come back later, one after the other, what is under way is
+    /// finished (within the configured time), and the log is closed in order.
+    pub(crate) async fn stop(&self) -> Stopped {
+        let limit = {
+            let config = self.config();
+            let drain = Drain::new(Instant::now(), self.admission.open_connections(), &config);
+            self.channels.drain(drain);
+            config.server.shutdown_timeout
+        };
         self.stopping.cancel();
-        self.channels.drain();
         self.tasks.close();
-        let limit = self.config().server.shutdown_timeout;
-        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
-            tracing::warn!(
-                connections = self.tasks.len(),
-                "connections were still open when the time to stop was over"
-            );
+        let late = tokio::time::timeout(limit, self.tasks.wait()).await.is_err();
+        let cut = if late { self.tasks.len() } else { 0 };
+        if late {
+            let open = self.admission.open_connections();
+            tracing::warn!(open, "connections were still open when the time to stop was over, and are cut");
         }
         self.stopped.cancel();
-        if let Err(error) = self.channels.log().close().await {
+        let log = self.channels.log().close().await;
+        if let Err(error) = &log {
             tracing::error!(%error, "the log did not close in order");
         }
-        if let Some(log) = self.access_log.clone() {
-            let _ = tokio::task::spawn_blocking(move || log.flush()).await;
+        if let Some(access_log) = self.access_log.clone() {
+            let _ = tokio::task::spawn_blocking(move || access_log.flush()).await;
         }
+        Stopped { cut, log }
     }
 }
 

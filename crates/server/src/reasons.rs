@@ -28,9 +28,11 @@ reasons! {
     "body" [400] "the body broke off";
     "body_json" [400] "the body is not JSON";
     "browser" [403] "a web page asks what only the admin listener's own clients may";
-    "busy" [503] "too many writes are waiting";
+    "busy" [503] "too much is being worked on, or waiting to be written";
     "channel_name" [400] "the path is no channel's name";
+    "channels" [503] "too many channels are in use";
     "command_failed" [400] "a command has no result for these values";
+    "connections" [429, 503] "too many connections are open: of one address or principal (429), or in all (503)";
     "credential" [401] "the token of the admin listener is wrong";
     "credentials" [400] "the token came in two ways at once, or its carrier is malformed";
     "cursor" [400] "the cursor is malformed";
@@ -43,6 +45,7 @@ reasons! {
     "handler_timeout" [504] "the app that decides this channel's commands took too long";
     "handshake" [400] "the WebSocket handshake is malformed";
     "header" [400] "a header is doubled, or not ASCII";
+    "headers" [431] "the header lines are too many or too long";
     "host" [400, 403, 421] "the Host is missing, doubled or malformed (400), or none of this server's (421; 403 on the admin listener)";
     "idempotency_key" [400] "the idempotency key is malformed";
     "in_flight" [429] "too many requests are in flight on one WebSocket";
@@ -63,6 +66,8 @@ reasons! {
     "overloaded" [503] "the server has more to do than it can";
     "patch_failed" [400] "the patch does not apply";
     "query" [400] "a parameter of the query is malformed";
+    "query_too_long" [414] "the query is too long";
+    "rate" [429] "too many messages or commands in a short time";
     "request" [400] "what came over WebSocket is no request";
     "revocations" [503] "too many revocations are in force";
     "schema" [400] "the value does not fit the channel's schema";

@@ -188,7 +188,7 @@ impl Committer {
         // Waits for reads, which hold the database open; those that come see no store and say so.
         let mut place = self.shared.store.write();
         drop(place.take());
-        let opened = reopen(&self.shared.dir, &mut self.watermark, self.reached)
+        let opened = reopen(&self.shared.dir, &self.shared.options, &mut self.watermark, self.reached)
             .and_then(|store| Ok((store.newest_commit()?.1, store)));
         match opened {
             Ok((next_stream, store)) => {

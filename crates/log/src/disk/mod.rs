@@ -68,6 +68,8 @@ pub struct DiskOptions {
     pub clock: Clock,
     /// How often what is over is looked for without an append.
     pub sweep_every: Duration,
+    /// Files that are kept open, at least 16; others are opened anew each time.
+    pub cached_files: usize,
     /// The name of the machine's present boot, if not the kernel's.
     #[doc(hidden)]
     pub boot_id: Option<String>,
@@ -82,6 +84,7 @@ impl Default for DiskOptions {
             recover: false,
             clock: system_clock(),
             sweep_every: SWEEP_EVERY,
+            cached_files: store::CACHED_FILES,
             boot_id: None,
             memtable_bytes: store::MEMTABLE_BYTES,
         }

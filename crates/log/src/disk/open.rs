@@ -111,7 +111,7 @@ pub(crate) fn open(dir: &Path, options: &DiskOptions) -> Result<Opened, OpenErro
     let before = watermark.reached();
     discard_unfinished(dir, before)?;
     let (journal, mut lost) = checked_journal(dir, before, options)?;
-    let store = Store::open(dir, &journal, before == Reached::default(), options.memtable_bytes);
+    let store = Store::open(dir, &journal, before == Reached::default(), options);
     let mut store = store.map_err(|error| could_not_open(dir, error))?;
     let newest = store.newest_commit().map_err(|error| damaged(dir, error))?.0;
     if newest < before.synced {
@@ -138,13 +138,18 @@ pub(crate) fn open(dir: &Path, options: &DiskOptions) -> Result<Opened, OpenErro
 
 /// Opens the store again after it failed under a running log, which acknowledged everything up to `reached` and nothing
 /// after it.
-pub(crate) fn reopen(dir: &Path, watermark: &mut Watermark, reached: Reached) -> Result<Store, StoreError> {
+pub(crate) fn reopen(
+    dir: &Path,
+    options: &DiskOptions,
+    watermark: &mut Watermark,
+    reached: Reached,
+) -> Result<Store, StoreError> {
     let path = dir.join(STORE_DIR);
     let failed = |error: io::Error| StoreError::Failed(path.clone(), error.into());
     let mut journal = Journal::read(&path).map_err(failed)?;
     journal.cut_after(&path, reached.written).map_err(failed)?;
     journal.cut(None).map_err(failed)?;
-    let mut store = Store::open(dir, &journal, false, super::store::MEMTABLE_BYTES)?;
+    let mut store = Store::open(dir, &journal, false, options)?;
     let newest = store.newest_commit()?.0;
     if newest < reached.synced {
         return Err(store.damaged(&format!(

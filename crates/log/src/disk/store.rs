@@ -13,6 +13,7 @@ use plainwire_protocol::{ChannelName, Offset};
 use super::codec::{COMMIT_KEY, Damaged, IDENTITY_KEY, Identity, decode_commit, decode_identity};
 use super::codec::{encode_commit, encode_identity};
 use super::journal::Journal;
+use super::DiskOptions;
 use crate::LogError;
 
 /// The database's directory in the data directory.
@@ -21,6 +22,9 @@ pub(crate) const STORE_DIR: &str = "store";
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Newest writes kept in memory before they become a table. A quarter of fjall's default: less to replay, less memory.
 pub(crate) const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+/// Files kept open, by default and at least: opening one costs some microseconds, and fjall takes no fewer than 10.
+pub(crate) const CACHED_FILES: usize = 900;
+const LEAST_CACHED_FILES: usize = 16;
 /// Journals kept until their content is in tables: fjall's least.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 /// fjall's threads for tables. With more than one, one of them spins while another compacts.
@@ -72,11 +76,11 @@ impl Store {
         dir: &Path,
         checked: &Journal,
         is_new: bool,
-        memtable_bytes: u64,
+        options: &DiskOptions,
     ) -> Result<Store, StoreError> {
         // fjall takes some damage for a bug of its own and panics.
         let opened = panic::catch_unwind(AssertUnwindSafe(|| {
-            Store::open_database(dir, checked, is_new, memtable_bytes)
+            Store::open_database(dir, checked, is_new, options)
         }));
         opened.unwrap_or_else(|_| {
             let path = dir.join(STORE_DIR);
@@ -88,7 +92,7 @@ impl Store {
         dir: &Path,
         checked: &Journal,
         is_new: bool,
-        memtable_bytes: u64,
+        options: &DiskOptions,
     ) -> Result<Store, StoreError> {
         let path = dir.join(STORE_DIR);
         let failed = |error| StoreError::Failed(path.clone(), error);
@@ -96,10 +100,12 @@ impl Store {
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
             .worker_threads(WORKERS)
+            .max_cached_files(Some(options.cached_files.max(LEAST_CACHED_FILES)))
             .open()
             .map_err(failed)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes);
-        let data = db.keyspace("log", options).map_err(failed)?;
+        let memtable = options.memtable_bytes;
+        let keyspace = || KeyspaceCreateOptions::default().max_memtable_size(memtable);
+        let data = db.keyspace("log", keyspace).map_err(failed)?;
         let nobody = Identity { seed: 0, generation: 0, all_reset_at: 0, volatile_reset_at: 0 };
         let mut store = Store { identity: nobody, path: path.clone(), db, data };
         store.check_joint(checked)?;

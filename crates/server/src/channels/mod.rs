@@ -1,13 +1,14 @@
 //! The channels in memory: opened when somebody reads or writes, told of every commit, dropped when idle.
 
 mod channel;
+mod drain;
 mod signal;
 mod subscription;
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -18,6 +19,7 @@ use plainwire_protocol::{ChannelName, Problem};
 use slab::Slab;
 
 pub(crate) use channel::{Attempt, Channel, KeyClaim, Showing, Terms, Write};
+pub(crate) use drain::Drain;
 pub(crate) use signal::{Relay, Signal};
 pub(crate) use subscription::{BATCH, Found, Subscription};
 
@@ -36,7 +38,7 @@ pub(crate) struct Channels {
     idle: Mutex<VecDeque<Arc<Channel>>>,
     /// Every reader, to be told when the server drains, and when what it may read changes.
     readers: Mutex<Slab<Arc<Signal>>>,
-    draining: AtomicBool,
+    drain: OnceLock<Drain>,
     metrics: Arc<Metrics>,
 }
 
@@ -49,7 +51,7 @@ impl Channels {
             open: RwLock::default(),
             idle: Mutex::default(),
             readers: Mutex::default(),
-            draining: AtomicBool::new(false),
+            drain: OnceLock::new(),
             metrics: Arc::new(Metrics::new()),
         });
         log.subscribe(Arc::new(Fanout(Arc::downgrade(&channels))));
@@ -128,9 +130,9 @@ impl Channels {
         Ok(open)
     }
 
-    /// From now on every reader is told to come back later, and new ones are too.
-    pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+    /// From now on every reader is told to come back later, when its turn comes. New ones are too.
+    pub(crate) fn drain(&self, drain: Drain) {
+        let _ = self.drain.set(drain);
         self.ring_all();
     }
 
@@ -150,11 +152,17 @@ impl Channels {
         self.readers.lock().remove(reader);
     }
 
+    /// The stop that is under way, if there is one.
+    pub(crate) fn draining(&self) -> Option<&Drain> {
+        self.drain.get()
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.draining().is_some()
     }
 
     fn insert(&self, name: &ChannelName) -> Result<Arc<Channel>, Problem> {
+        self.make_room(name)?;
         // Locked first: a channel that is opened while the configuration changes is opened under the new one.
         let mut open = self.open.write();
         let all = self.config();
@@ -165,6 +173,35 @@ impl Channels {
         Ok(open.entry(name.clone()).or_insert_with(channel).clone())
     }
 
+    /// Drops channels that nobody uses if as many are open as may be. 503 if all of them are in use.
+    fn make_room(&self, name: &ChannelName) -> Result<(), Problem> {
+        let most = self.config().limits.channels;
+        loop {
+            {
+                let open = self.open.read();
+                if open.len() < most || open.contains_key(name) {
+                    return Ok(());
+                }
+            }
+            if !self.drop_oldest(&mut self.idle.lock()) {
+                return Err(Problem::new(503, "channels", format!("at most {most} channels are in use at a time"))
+                    .retry_after(CHANNELS_RETRY));
+            }
+        }
+    }
+
+    /// Drops the channel that has been idle longest, unless somebody uses it again. Says whether there was one.
+    fn drop_oldest(&self, idle: &mut VecDeque<Arc<Channel>>) -> bool {
+        let Some(oldest) = idle.pop_front() else { return false };
+        oldest.idle.store(false, Ordering::Release);
+        let mut open = self.open.write();
+        // The map's and ours: nobody can get another while the map is locked.
+        if Arc::strong_count(&oldest) == 2 {
+            open.remove(oldest.name());
+        }
+        true
+    }
+
     /// Queues a channel that was just let go, and drops those that have been idle longest.
     fn released(&self, channel: &Arc<Channel>) {
         if !channel.mark_idle() {
@@ -172,15 +209,7 @@ impl Channels {
         }
         let mut idle = self.idle.lock();
         idle.push_back(channel.clone());
-        while idle.len() > MAX_IDLE {
-            let Some(oldest) = idle.pop_front() else { break };
-            oldest.idle.store(false, Ordering::Release);
-            let mut open = self.open.write();
-            // The map's and ours: nobody can get another while the map is locked.
-            if Arc::strong_count(&oldest) == 2 {
-                open.remove(oldest.name());
-            }
-        }
+        while idle.len() > MAX_IDLE && self.drop_oldest(&mut idle) {}
     }
 }
 
@@ -224,6 +253,9 @@ impl Drop for OpenChannel {
         self.channels.released(&self.channel);
     }
 }
+
+/// When to try again after too many channels were in use: others have to leave theirs first.
+const CHANNELS_RETRY: Duration = Duration::from_secs(5);
 
 /// When to try again after the store failed: about as long as a full disk or a lost device takes somebody to notice.
 const STORE_RETRY: Duration = Duration::from_secs(5);

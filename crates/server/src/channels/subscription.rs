@@ -59,7 +59,7 @@ impl Seat {
 pub(crate) enum Found {
     /// Items.
     Items,
-    /// The server drains, and nothing more is at hand.
+    /// Nothing more is at hand for a reader that goes away.
     Draining,
 }
 
@@ -143,7 +143,8 @@ impl Subscription {
         self.counts().given(self.transport, items.iter());
     }
 
-    /// Gives the next items to `out`, which must be empty; pending when there are none for now.
+    /// Gives the next items to `out`, which must be empty; pending when there are none for now. `last` if the reader goes away: it
+    /// is given what is at hand.
     ///
     /// The order is the channels' own; between channels, none is promised.
     pub(crate) fn poll_items(
@@ -151,12 +152,12 @@ impl Subscription {
         cx: &mut Context<'_>,
         budget: Budget,
         out: &mut Vec<Item>,
+        last: bool,
     ) -> Poll<Result<Found, LogError>> {
         debug_assert!(out.is_empty());
         loop {
-            if self.channels.is_draining() {
-                // What is at hand is given first: no write is accepted any more, so this ends. What must be read from
-                // the log can be read after the restart.
+            if last {
+                // What must be read from the log can be read after the restart.
                 self.step(budget, out);
                 self.feeds.stop_reading();
                 self.page = None;

@@ -1,11 +1,12 @@
 //! `plainwire dev` and `plainwire serve`.
 
+use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 
-use plainwire::{Config, Plainwire};
+use plainwire::{Config, Plainwire, Stopped};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Common, Dev, Failure, Serve, logs, reload};
 
@@ -51,6 +52,7 @@ fn apply(config: &mut Config, common: &Common) -> Result<(), Failure> {
 }
 
 fn run(config: Config, dev: Option<&Common>, common: &Common, file: Option<&Serve>) -> Result<(), Failure> {
+    plainwire::raise_descriptors();
     // Accepting connections and waiting for signals; the workers have threads of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
@@ -90,21 +92,82 @@ fn run(config: Config, dev: Option<&Common>, common: &Common, file: Option<&Serv
                 }
             });
         }
+        let mut signals = StopSignals::new()?;
         tokio::select! {
             served = live.serve(listener) => served?,
-            signal = stop_signal() => tracing::info!(signal = signal?, "stopping"),
             never = reload::on_change(&live, file) => never?,
+            signal = signals.next() => {
+                let open = live.open_connections();
+                tracing::info!(%signal, open, "stopping: clients are told to come back; another signal stops at once");
+            }
         }
-        live.shutdown().await;
-        Ok(())
+        tokio::select! {
+            stopped = live.shutdown() => told(&stopped),
+            signal = signals.next() => {
+                let open = live.open_connections();
+                tracing::warn!(%signal, open, "stopped at once; connections that were open are cut");
+                // Whatever was acknowledged is in the log.
+                std::process::exit(signal.exit_code());
+            }
+        }
     })
 }
 
-async fn stop_signal() -> std::io::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| "SIGINT"),
-        _ = terminate.recv() => Ok("SIGTERM"),
+/// Says how a stop went. Connections that were cut are no failure: their clients come back and go on where they were.
+fn told(stopped: &Stopped) -> Result<(), Failure> {
+    if let Err(error) = &stopped.log {
+        return Err(format!("the log did not close in order: {error}").into());
+    }
+    tracing::info!(cut = stopped.cut, "stopped");
+    Ok(())
+}
+
+/// What asks a server to stop.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+/// Which of them it was.
+#[derive(Clone, Copy, Debug)]
+enum StopSignal {
+    Interrupt,
+    Terminate,
+}
+
+impl StopSignals {
+    /// From here on none of them ends the process by itself.
+    fn new() -> std::io::Result<StopSignals> {
+        Ok(StopSignals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> StopSignal {
+        tokio::select! {
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => StopSignal::Terminate,
+        }
+    }
+}
+
+impl StopSignal {
+    /// As of a process that the signal ended.
+    fn exit_code(self) -> i32 {
+        match self {
+            StopSignal::Interrupt => 128 + SignalKind::interrupt().as_raw_value(),
+            StopSignal::Terminate => 128 + SignalKind::terminate().as_raw_value(),
+        }
+    }
+}
+
+impl fmt::Display for StopSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StopSignal::Interrupt => "SIGINT",
+            StopSignal::Terminate => "SIGTERM",
+        })
     }
 }
 

@@ -1,17 +1,18 @@
 //! The kinds of values that options take, and how they are written: durations `25s`, sizes `64MiB`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use ipnet::IpNet;
 use plainwire_log::Durability;
 use toml::de::DeValue;
 
 use super::admin::AdminToken;
 use super::auth::Secret;
 use super::origins::{Hosts, Origins};
-use super::{AccessLogFormat, Engine, TlsVersion};
+use super::{AccessLogFormat, Engine, ProxyHeader, TlsVersion};
 use crate::auth::Algorithm;
 
 /// A kind of option value. Environment variables give text, files also TOML's own integers, booleans and arrays.
@@ -66,6 +67,10 @@ pub(super) struct CookieName;
 pub(super) struct Url;
 /// A secret, or none.
 pub(super) struct SecretText;
+/// A list of networks.
+pub(super) struct Networks;
+/// `x-forwarded-for` or `forwarded`.
+pub(super) struct ProxyHeaderName;
 /// `disk` or `memory`.
 pub(super) struct EngineName;
 /// `fsync`, `write` or `memory`.
@@ -222,6 +227,42 @@ impl Kind for HostList {
 
     fn from_toml(value: &DeValue<'_>) -> Result<Hosts, String> {
         Hosts::parse(strings(value, "[\"app.example\"]")?.iter().map(String::as_str))
+    }
+}
+
+impl Kind for Networks {
+    type Value = Vec<IpNet>;
+    const NAME: &'static str = "list of networks";
+
+    fn from_text(text: &str) -> Result<Vec<IpNet>, String> {
+        text.split(',').map(str::trim).filter(|network| !network.is_empty()).map(network).collect()
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Result<Vec<IpNet>, String> {
+        let expected = || "expected a list of networks, like [\"10.0.0.0/8\"]".to_owned();
+        let items = value.as_array().ok_or_else(expected)?;
+        items.iter().map(|item| network(item.get_ref().as_str().ok_or_else(expected)?)).collect()
+    }
+}
+
+/// A network as a prefix (RFC 4632 §3.1), or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let one = |text: &str| text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(|| one(text)).ok_or_else(|| {
+        format!("\"{text}\" is no network; write it like \"10.0.0.0/8\", \"fd00::/8\" or \"127.0.0.1\"")
+    })
+}
+
+impl Kind for ProxyHeaderName {
+    type Value = ProxyHeader;
+    const NAME: &'static str = "`x-forwarded-for` or `forwarded`";
+
+    fn from_text(text: &str) -> Result<ProxyHeader, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => Ok(ProxyHeader::XForwardedFor),
+            "forwarded" => Ok(ProxyHeader::Forwarded),
+            _ => Err(format!("\"{text}\" is not what proxies write: only \"x-forwarded-for\" and \"forwarded\" are read")),
+        }
     }
 }
 
@@ -421,6 +462,16 @@ mod tests {
         }
         for bad in ["64", "64MB", "64 mib", "1e3KiB", "18446744073709551615TiB"] {
             assert!(Size::from_text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        let networks = Networks::from_text("10.0.0.0/8, ::1,fd00::/8").unwrap();
+        let written: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        assert_eq!(written, ["10.0.0.0/8", "::1/128", "fd00::/8"]);
+        for bad in ["10.0.0.0/33", "10.0.0", "proxy.example", "10.0.0.1:80"] {
+            assert!(Networks::from_text(bad).is_err(), "{bad}");
         }
     }
 }

@@ -18,7 +18,7 @@ mod table;
 mod tests;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,13 +31,14 @@ pub use alias::Alias;
 pub use auth::{Auth, Secret};
 pub use channel::{Channel, MessageSchema};
 pub use fault::{ConfigError, Fault, Place};
-pub use options::{Admin, AuthOptions, Server, Tail, Tls};
+pub use options::{Admin, AuthOptions, Limits, Server, Tail, Tls};
 pub use origins::{Hosts, Origins};
 pub(crate) use origins::{Origin, is_host, split_port};
 pub use reference::reference;
 
 use allow::Said;
 use fault::Faults;
+use options::Row;
 use table::{Item, Table, table_of};
 
 /// The configuration that `plainwire dev` starts with: a documented example of everything.
@@ -55,6 +56,8 @@ pub struct Config {
     pub tail: Tail,
     /// The listener for whoever runs the server.
     pub admin: Admin,
+    /// What one client, and all of them together, may take.
+    pub limits: Limits,
     /// Who a request is from.
     pub auth: Auth,
     channels: Channels,
@@ -90,6 +93,15 @@ pub enum TlsVersion {
     Tls13,
 }
 
+/// The header in which trusted proxies say whom they ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`: a list of addresses.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
 /// The channels of a configuration, the most specific pattern first.
 #[derive(Clone, Debug, Default)]
 struct Channels(Vec<Arc<Channel>>);
@@ -102,6 +114,7 @@ impl Config {
             tls: Tls::default(),
             tail: Tail::default(),
             admin: Admin::default(),
+            limits: Limits::default(),
             auth: Auth::default(),
             channels: Channels::default(),
             aliases: HashMap::new(),
@@ -148,23 +161,15 @@ impl Config {
 
     /// Sets what variables that `lookup` knows say.
     pub fn overlay(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
-        for row in Server::ROWS {
-            overlay(&lookup, server_variable(row.name), |text| self.server.set(row.name, text))?;
-        }
-        for row in Tls::ROWS {
-            overlay(&lookup, tls_variable(row.name), |text| self.tls.set(row.name, text))?;
-        }
-        for row in Tail::ROWS {
-            overlay(&lookup, tail_variable(row.name), |text| self.tail.set(row.name, text))?;
-        }
-        for row in Admin::ROWS {
-            overlay(&lookup, admin_variable(row.name), |text| self.admin.set(row.name, text))?;
-        }
-        self.admin.check().map_err(|message| ConfigError::of("PLAINWIRE_ADMIN_…", message))?;
-        for row in AuthOptions::ROWS {
-            overlay(&lookup, auth_variable(row.name), |text| self.auth.options.set(row.name, text))?;
+        for Section { rows, variable, set, .. } in SECTIONS {
+            for row in *rows {
+                let variable = variable(row.name);
+                let Some(text) = lookup(&variable) else { continue };
+                set(self, row.name, &text).map_err(|message| ConfigError::of(&variable, message))?;
+            }
         }
         self.tls.check().map_err(|message| ConfigError::of("PLAINWIRE_TLS_…", message))?;
+        self.admin.check().map_err(|message| ConfigError::of("PLAINWIRE_ADMIN_…", message))?;
         self.check_conformance().map_err(|message| ConfigError::of("PLAINWIRE_CONFORMANCE", message))
     }
 
@@ -229,6 +234,13 @@ impl Tls {
     }
 }
 
+impl Server {
+    /// Whether an address is a reverse proxy whose word counts.
+    pub(crate) fn is_trusted_proxy(&self, address: IpAddr) -> bool {
+        crate::limits::is_trusted(address, &self.trusted_proxies)
+    }
+}
+
 impl Channels {
     fn find(&self, name: &ChannelName) -> Option<&Arc<Channel>> {
         self.0.iter().find(|channel| channel.pattern.matches(name))
@@ -250,6 +262,11 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
         {
             faults.at(item.span(), message);
         }
+        section.finish(faults);
+    }
+    if let Some(section) = root.take_table("limits", faults) {
+        let mut section = Table::new(section);
+        config.limits = Limits::read(&mut section, faults);
         section.finish(faults);
     }
     if let Some(item) = root.take("tls")
@@ -301,17 +318,68 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     <kind::Span as kind::Kind>::from_text(text)
 }
 
-/// Sets one option, if its environment variable is there.
-fn overlay(
-    lookup: impl Fn(&str) -> Option<String>,
-    variable: String,
-    set: impl FnOnce(&str) -> Result<(), String>,
-) -> Result<(), ConfigError> {
-    match lookup(&variable) {
-        Some(text) => set(&text).map_err(|message| ConfigError::of(&variable, message)),
-        None => Ok(()),
-    }
+/// A section of plain options, which the environment can set too.
+struct Section {
+    name: &'static str,
+    about: &'static str,
+    rows: &'static [Row],
+    /// The environment variable of an option.
+    variable: fn(&str) -> String,
+    set: fn(&mut Config, &str, &str) -> Result<(), String>,
+    /// What the reference says after the options.
+    more: &'static str,
 }
+
+const SECTIONS: &[Section] = &[
+    Section {
+        name: "[server]",
+        about: "The process and its connections.",
+        rows: Server::ROWS,
+        variable: |name| format!("PLAINWIRE_{}", name.to_uppercase()),
+        set: |config, name, text| config.server.set(name, text),
+        more: "",
+    },
+    Section {
+        name: "[tls]",
+        about: reference::TLS_ABOUT,
+        rows: Tls::ROWS,
+        variable: |name| format!("PLAINWIRE_TLS_{}", name.to_uppercase()),
+        set: |config, name, text| config.tls.set(name, text),
+        more: "",
+    },
+    Section {
+        name: "[limits]",
+        about: "What one client, and all of them together, may take. [All limits](#limits) are listed below.",
+        rows: Limits::ROWS,
+        variable: |name| format!("PLAINWIRE_LIMITS_{}", name.to_uppercase()),
+        set: |config, name, text| config.limits.set(name, text),
+        more: "",
+    },
+    Section {
+        name: "[tail]",
+        about: "The newest messages of each channel that somebody listens to, kept in memory. Who is further behind reads from the log.",
+        rows: Tail::ROWS,
+        variable: |name| format!("PLAINWIRE_TAIL_{}", name.to_uppercase()),
+        set: |config, name, text| config.tail.set(name, text),
+        more: "",
+    },
+    Section {
+        name: "[admin]",
+        about: "A listener for whoever runs the server: see [operations](operations.md).",
+        rows: Admin::ROWS,
+        variable: |name| format!("PLAINWIRE_ADMIN_{}", name.to_uppercase()),
+        set: |config, name, text| config.admin.set(name, text),
+        more: "",
+    },
+    Section {
+        name: "[auth]",
+        about: reference::ABOUT_AUTH,
+        rows: AuthOptions::ROWS,
+        variable: |name| format!("PLAINWIRE_AUTH_{}", name.to_uppercase()),
+        set: |config, name, text| config.auth.options.set(name, text),
+        more: reference::AUTH_KEY,
+    },
+];
 
 /// The channels; `None` if any of them is wrong.
 fn read_channels(
@@ -347,31 +415,6 @@ fn read_channels(
         channels.0.extend(channel.map(Arc::new));
     }
     whole.then_some(channels)
-}
-
-/// The environment variable of an option of `[server]`.
-fn server_variable(name: &str) -> String {
-    format!("PLAINWIRE_{}", name.to_uppercase())
-}
-
-/// The environment variable of an option of `[tls]`.
-fn tls_variable(name: &str) -> String {
-    format!("PLAINWIRE_TLS_{}", name.to_uppercase())
-}
-
-/// The environment variable of an option of `[admin]`.
-fn admin_variable(name: &str) -> String {
-    format!("PLAINWIRE_ADMIN_{}", name.to_uppercase())
-}
-
-/// The environment variable of an option of `[tail]`.
-fn tail_variable(name: &str) -> String {
-    format!("PLAINWIRE_TAIL_{}", name.to_uppercase())
-}
-
-/// The environment variable of an option of `[auth]`.
-fn auth_variable(name: &str) -> String {
-    format!("PLAINWIRE_AUTH_{}", name.to_uppercase())
 }
 
 /// A syntax error, with what its usual cause is.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use ipnet::IpNet;
 use plainwire_log::Durability;
 
 use super::admin::AdminToken;
@@ -14,7 +15,7 @@ use super::fault::Faults;
 use super::kind::*;
 use super::origins::{Hosts, Origins};
 use super::table::Table;
-use super::{AccessLogFormat, Engine, TlsVersion};
+use super::{AccessLogFormat, Engine, ProxyHeader, TlsVersion};
 use crate::auth::Algorithm;
 
 /// One row of the table, as the reference shows it.
@@ -24,6 +25,8 @@ pub(super) struct Row {
     pub(super) default: &'static str,
     /// Least and most, inclusive.
     pub(super) bounds: Option<(&'static str, &'static str)>,
+    /// Of a limit: what happens beyond it.
+    pub(super) beyond: Option<&'static str>,
     pub(super) purpose: &'static str,
 }
 
@@ -32,7 +35,8 @@ macro_rules! options {
     (
         $(#[doc = $about:literal])*
         $visible:vis struct $section:ident {
-            $( $(#[doc = $purpose:literal])+ $name:ident: $value:ty = $kind:ident $default:literal $(in $least:literal .. $most:literal)?; )+
+            $( $(#[doc = $purpose:literal])+ $name:ident: $value:ty = $kind:ident $default:literal $(in $least:literal .. $most:literal)?
+                $(beyond $beyond:literal)?; )+
         }
     ) => {
         $(#[doc = $about])*
@@ -49,6 +53,7 @@ macro_rules! options {
                     kind: <$kind as Kind>::NAME,
                     default: $default,
                     bounds: options!(@bounds $($least, $most)?),
+                    beyond: options!(@beyond $($beyond)?),
                     purpose: concat!($($purpose),+),
                 }, )+
             ];
@@ -88,6 +93,8 @@ macro_rules! options {
             }
         }
     };
+    (@beyond) => { None };
+    (@beyond $beyond:literal) => { Some($beyond) };
     (@bounds) => { None };
     (@bounds $least:literal, $most:literal) => { Some(($least, $most)) };
     (@check $kind:ident $value:ident) => { Ok($value) };
@@ -125,11 +132,17 @@ options! {
         /// How long an EventSource waits before it reconnects, jittered.
         retry: Duration = Span "2s" in "100ms".."1m";
         /// Longest time that a long poll may ask to wait.
-        long_poll_max: Duration = Span "60s" in "1s".."10m";
-        /// How long a client may take for a request's headers or a handshake.
-        header_timeout: Duration = Span "10s" in "1s".."5m";
+        long_poll_max: Duration = Span "60s" in "1s".."10m" beyond "the answer comes after this time";
+        /// How long a client may take for the whole head of a request, or a handshake, from its first byte.
+        header_timeout: Duration = Span "10s" in "1s".."5m" beyond "408 `timeout`, and the connection is closed";
         /// How long a stop waits for what is under way.
-        shutdown_timeout: Duration = Span "10s" in "100ms".."10m";
+        shutdown_timeout: Duration = Span "10s" in "100ms".."10m" beyond "what is left is cut";
+        /// Over how long a stop spreads its goodbyes: 2,000 connections a second, so that few are told at once. At most half of `shutdown_timeout`.
+        drain_time: Duration = Span "5s" in "0s".."5m";
+        /// Whose word counts for where a client is (`Forwarded`, `X-Forwarded-For`): the networks of your reverse proxies.
+        trusted_proxies: Vec<IpNet> = Networks "";
+        /// The header in which they say it. The other one is passed on as the client sent it, so it does not count.
+        proxy_header: ProxyHeader = ProxyHeaderName "x-forwarded-for";
         /// How long `/_/health` waits for the store before it says that the store is not well.
         health_timeout: Duration = Span "2s" in "100ms".."1m";
         /// Writes a line for each request to standard output, and two for each stream.
@@ -137,17 +150,17 @@ options! {
         /// Whether `/_/metrics` is answered here as well, to everybody. Else it is on the admin listener only.
         public_metrics: bool = Switch "false";
         /// Largest request body.
-        max_body: usize = Size "1MiB" in "1KiB".."64MiB";
+        max_body: usize = Size "1MiB" in "1KiB".."64MiB" beyond "413 `too_large`";
         /// Largest WebSocket frame.
-        max_frame: usize = Size "1MiB" in "1KiB".."64MiB";
+        max_frame: usize = Size "1MiB" in "1KiB".."64MiB" beyond "close 1009";
         /// Largest WebSocket message, its frames joined and inflated.
-        max_message: usize = Size "1MiB" in "1KiB".."64MiB";
-        /// Most requests of one WebSocket under way; further ones are answered 429.
-        max_in_flight: usize = Count "1024" in "1".."65536";
+        max_message: usize = Size "1MiB" in "1KiB".."64MiB" beyond "close 1009";
+        /// Most requests of one WebSocket under way.
+        max_in_flight: usize = Count "1024" in "1".."65536" beyond "429 `in_flight`";
         /// Most channels that one connection watches.
-        max_channels_per_connection: usize = Count "64" in "1".."1024";
+        max_channels_per_connection: usize = Count "64" in "1".."1024" beyond "400 `query`, over a WebSocket `too_many_channels`";
         /// Most messages in a page, whatever `limit` asks.
-        page_limit: usize = Count "1000" in "1".."100000";
+        page_limit: usize = Count "1000" in "1".."100000" beyond "the page is full";
         /// Opens the routes that conformance suites need. On a loopback address only.
         conformance: bool = Switch "false";
     }
@@ -170,9 +183,47 @@ options! {
     /// from the log.
     pub struct Tail {
         /// Most messages kept for a channel.
-        max_count: usize = Count "1024" in "1".."1000000";
+        max_count: usize = Count "1024" in "1".."1000000" beyond "older ones are read from the log";
         /// Most bytes kept for a channel.
-        max_bytes: usize = Size "1MiB" in "1KiB".."1GiB";
+        max_bytes: usize = Size "1MiB" in "1KiB".."1GiB" beyond "older ones are read from the log";
+    }
+}
+
+options! {
+    /// `[limits]`: what one client, and all of them together, may take.
+    pub struct Limits {
+        /// Most connections open. Fewer if the process may not have so many descriptors, which it says when it starts.
+        connections: usize = Count "100000" in "1".."10000000" beyond "503 `connections`, and the connection is closed";
+        /// Most connections of one address, and behind a trusted proxy streams of one client; of IPv6 a /64 is one. 0 is a fifth of `connections`.
+        connections_per_address: usize = Count "0" in "0".."10000000" beyond "429 `connections`, and the connection is closed";
+        /// Most streams of one principal, WebSockets and waiting long polls included, over all of its connections.
+        connections_per_principal: usize = Count "1000" in "1".."10000000" beyond "429 `connections`";
+        /// Most channels in use at a time: watched, or written to at the moment.
+        channels: usize = Count "100000" in "1".."10000000" beyond "503 `channels`";
+        /// Most header lines of a request.
+        header_count: usize = Count "100" in "8".."1000" beyond "431 `headers`";
+        /// Most bytes of a request's header lines.
+        header_bytes: usize = Size "32KiB" in "4KiB".."1MiB" beyond "431 `headers`";
+        /// Most bytes of a request's query.
+        query_bytes: usize = Size "16KiB" in "256B".."64KiB" beyond "414 `query_too_long`";
+        /// Most requests of one HTTP/2 connection under way, streams included.
+        streams_per_connection: usize = Count "256" in "1".."65536" beyond "the stream is reset: REFUSED_STREAM";
+        /// Most requests of all clients that are worked on at a time, those that only wait not included.
+        requests_in_flight: usize = Count "10000" in "1".."1000000" beyond "503 `busy`";
+        /// Messages a second, of one principal and of one address, on average. 0 is any number.
+        publish_rate: usize = Count "1000" in "0".."1000000" beyond "429 `rate`";
+        /// Messages at once beyond the average.
+        publish_burst: usize = Count "5000" in "1".."1000000" beyond "429 `rate`";
+        /// Commands and other changes of a state a second, of one principal and of one address, on average. 0 is any number.
+        command_rate: usize = Count "1000" in "0".."1000000" beyond "429 `rate`";
+        /// Commands at once beyond the average.
+        command_burst: usize = Count "5000" in "1".."1000000" beyond "429 `rate`";
+        /// How long the body of a request may take to arrive.
+        body_timeout: Duration = Span "30s" in "1s".."10m" beyond "408 `timeout`, and the connection is closed";
+        /// How long a connection may be without a request. More than a reverse proxy keeps one.
+        idle_timeout: Duration = Span "75s" in "1s".."1h" beyond "the connection is closed";
+        /// How long a client may take nothing of what is sent to it. On Linux it must also confirm what it was sent within a `heartbeat`.
+        write_timeout: Duration = Span "60s" in "1s".."10m" beyond "the connection is cut; the client resumes from its cursor";
     }
 }
 
@@ -226,7 +277,7 @@ options! {
         /// How long the outcome of an `Idempotency-Key` is kept.
         key_window: Duration = Span "24h" in "1s".."30d";
         /// How long the app at `handler` may take for a command.
-        handler_timeout: Duration = Span "10s" in "100ms".."5m";
+        handler_timeout: Duration = Span "10s" in "100ms".."5m" beyond "504 `handler_timeout`";
         /// Whether `PUT` replaces the state.
         replace: bool = Switch "false";
         /// Whether `PATCH` changes the state.
@@ -240,10 +291,10 @@ options! {
     /// `retain` of a `[channel."pattern"]`: which messages are kept. The state is kept whatever becomes of the messages.
     pub(super) struct Retain {
         /// Most messages kept.
-        count: usize = Count "1000000" in "1".."1000000000";
+        count: usize = Count "1000000" in "1".."1000000000" beyond "the oldest are trimmed";
         /// Most bytes of messages kept.
-        bytes: usize = Size "256MiB" in "1KiB".."16TiB";
+        bytes: usize = Size "256MiB" in "1KiB".."16TiB" beyond "the oldest are trimmed";
         /// Longest time a message is kept.
-        age: Option<Duration> = Age "7d" in "1s".."36500d";
+        age: Option<Duration> = Age "7d" in "1s".."36500d" beyond "it is trimmed";
     }
 }

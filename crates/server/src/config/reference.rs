@@ -2,44 +2,27 @@
 
 use std::fmt::Write as _;
 
-use super::options::{Admin, AuthOptions, ChannelOptions, Retain, Row, Server, Tail, Tls};
-use super::{DEV_TOML, admin_variable, auth_variable, server_variable, tail_variable, tls_variable};
+use super::options::{ChannelOptions, Retain, Row};
+use super::{DEV_TOML, SECTIONS, Section};
 
 /// The reference of all options, in Markdown.
 pub fn reference() -> String {
     let mut text = String::from(INTRODUCTION);
-    section(&mut text, "[server]", "The process and its connections.", Server::ROWS, Some(server_variable));
-    section(&mut text, "[tls]", TLS_ABOUT, Tls::ROWS, Some(tls_variable));
-    section(
-        &mut text,
-        "[tail]",
-        "The newest messages of each channel that somebody listens to, kept in memory. Who is further behind reads from the log.",
-        Tail::ROWS,
-        Some(tail_variable),
-    );
-    section(
-        &mut text,
-        "[admin]",
-        "A listener for whoever runs the server: see [operations](operations.md).",
-        Admin::ROWS,
-        Some(admin_variable),
-    );
-    section(&mut text, "[auth]", ABOUT_AUTH, AuthOptions::ROWS, Some(auth_variable));
-    text.push_str(AUTH_KEY);
+    for Section { name, about, rows: table, variable, more, .. } in SECTIONS {
+        let _ = write!(text, "\n## `{name}`\n\n{about}\n\n");
+        rows(&mut text, table, Some(*variable));
+        text.push_str(more);
+    }
     text.push_str(ALLOW);
     text.push_str(CHANNEL);
     rows(&mut text, ChannelOptions::ROWS, None);
     text.push_str("\n`retain = { count = …, bytes = …, age = … }`: which messages are kept. The state is kept whatever becomes of them.\n\n");
     rows(&mut text, Retain::ROWS, None);
     text.push_str(STATE);
+    limits(&mut text);
     let _ =
         write!(text, "\n## An example\n\nWhat `plainwire dev` starts with:\n\n```toml\n{}```\n", DEV_TOML);
     text
-}
-
-fn section(text: &mut String, name: &str, about: &str, table: &[Row], variable: Option<fn(&str) -> String>) {
-    let _ = write!(text, "\n## `{name}`\n\n{about}\n\n");
-    rows(text, table, variable);
 }
 
 fn rows(text: &mut String, table: &[Row], variable: Option<fn(&str) -> String>) {
@@ -56,6 +39,31 @@ fn rows(text: &mut String, table: &[Row], variable: Option<fn(&str) -> String>) 
     }
 }
 
+/// Every option beyond which something else happens, and the limits that are none.
+fn limits(text: &mut String) {
+    text.push_str(LIMITS);
+    let sections = SECTIONS.iter().map(|section| (section.name, section.rows));
+    let channel = [("[channel]", ChannelOptions::ROWS), ("[channel] retain", Retain::ROWS)];
+    for (section, table) in sections.chain(channel) {
+        for row in table {
+            let (Some(beyond), Some((least, most))) = (row.beyond, row.bounds) else { continue };
+            let Row { name, default, .. } = row;
+            let purpose = row.purpose.trim();
+            let _ = writeln!(text, "| `{section}` `{name}` | `{default}` | {least} to {most} | {purpose} | {beyond} |");
+        }
+    }
+}
+
+const LIMITS: &str = "
+## Limits
+
+Every limit that an option sets, and what happens beyond it: the status and `reason` of an answer, or the close code of a WebSocket. A
+refused request has changed nothing; `Retry-After` says when to try again where that is worth it.
+
+| limit | default | bounds | of what | beyond it |
+| --- | --- | --- | --- | --- |
+";
+
 const INTRODUCTION: &str = "\
 # Configuration
 
@@ -66,10 +74,10 @@ variable wins over the file, a flag of the command line over both. Durations are
 `512B`, `64KiB`, `1MiB`, `2GiB`. A key that is not known is an error.
 ";
 
-const ABOUT_AUTH: &str = "\
+pub(super) const ABOUT_AUTH: &str = "\
 Who a request is from: which tokens (JSON Web Tokens) are taken, and which keys verify them. [Security](security.md) explains it.";
 
-const AUTH_KEY: &str = r#"
+pub(super) const AUTH_KEY: &str = r#"
 ### `[[auth.key]]`
 
 Further keys, each with one of the first four. Files are read again when they change; one that is broken or gone leaves its earlier keys in force.
@@ -84,7 +92,7 @@ Further keys, each with one of the first four. Files are read again when they ch
 | `alg` | the one algorithm that the key is used for |
 "#;
 
-const TLS_ABOUT: &str = "\
+pub(super) const TLS_ABOUT: &str = "\
 Encryption (TLS 1.3 and 1.2) of everything that is listened for; without a certificate there is none. `listen` is then `https://` and `wss://` alone. HTTP/2 is agreed on by ALPN. The
 files are looked at every second and read again when they changed, both together: a pair that does not fit, or is half written, is not used, and the one before stays. Connections
 that are open go on. `plainwire check` says what is wrong with the files, and until when the certificate is valid.";

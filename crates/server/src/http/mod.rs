@@ -1,6 +1,7 @@
 //! HTTP: requests in, answers and streams out. See `docs/http.md`.
 
 mod body;
+mod bounds;
 mod conformance;
 mod console;
 mod cors;
@@ -34,6 +35,7 @@ pub use body::Body;
 pub(crate) use head::{Length, write_head, write_headers};
 use host::Front;
 use origin::Provenance;
+pub(crate) use reply::closing;
 use query::Query;
 pub(crate) use query::channel_name;
 pub(crate) use read::{OpeningPoll, PollTerms};
@@ -41,6 +43,7 @@ pub(crate) use read::{OpeningPoll, PollTerms};
 use crate::access::{Caller, STREAMS};
 use crate::access_log::{Happened, REQUEST_ID, Record, request_id};
 use crate::channels::no_such_channel;
+use crate::limits::address_of;
 use crate::metrics::{Counts, MEDIA_TYPE, Transport, expose};
 use crate::node::{Mode, Node};
 use crate::stream::Opening;
@@ -138,7 +141,7 @@ impl Service {
     {
         let (mut head, body) = request.into_parts();
         async move {
-            let record = self.node.access_log().map(|log| Arc::new(Record::new(log, &head, address_of(&head))));
+            let record = self.node.access_log().map(|log| Arc::new(Record::new(log, &head, address_of(&head, &self.node.config()))));
             let id = match &record {
                 Some(record) => {
                     head.extensions.insert(record.clone());
@@ -203,6 +206,7 @@ impl Service {
         B::Data: Send,
         B::Error: std::fmt::Display,
     {
+        bounds::check(head, &self.node.config())?;
         self.follow_alias(&mut head.uri);
         let uri = head.uri.clone();
         let query = Query::parse(uri.query());
@@ -309,7 +313,7 @@ impl Service {
             // Only a key that must be fetched is waited for.
             credential => Box::pin(auth.authenticate(credential.as_ref(), SystemTime::now())).await?,
         };
-        let caller = Caller { principal, address: address_of(head), revision };
+        let caller = Caller { principal, address: address_of(head, &self.node.config()), revision };
         if let (Some(record), Some(subject)) = (head.extensions.get::<Arc<Record>>(), caller.subject()) {
             record.is_from(subject);
         }
@@ -354,11 +358,6 @@ fn tell(record: &Record, response: &Response<Body>) {
     });
 }
 
-/// Where a request comes from, as far as that is known.
-fn address_of(head: &Parts) -> Option<IpAddr> {
-    head.extensions.get::<Connected>().map(|connected| connected.peer)
-}
-
 /// The metrics, told from a thread where it may take a while.
 async fn metrics(node: &Node) -> Response<Body> {
     let channels = node.channels().clone();
@@ -366,6 +365,11 @@ async fn metrics(node: &Node) -> Response<Body> {
     let mut response = reply::json(StatusCode::OK, told.expect("telling does not panic").into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     response
+}
+
+/// What a client is told that took too long for the head of a request: a whole answer, the last on its connection.
+pub(crate) fn late_head() -> Vec<u8> {
+    closing(&Problem::new(408, "timeout", "the head of the request took too long"))
 }
 
 fn method_not_allowed(allow: &str) -> Problem {

@@ -19,6 +19,7 @@ use super::{reply, upgrade};
 use crate::access::Caller;
 use crate::access_log::Record;
 use crate::channels::OpenChannel;
+use crate::limits::{StreamGuard, peer_of};
 use crate::metrics::{Http, Transport};
 use crate::node::Node;
 use crate::operation::{Page, PageRequest, next_page, page, parse_since, start_of};
@@ -37,7 +38,7 @@ pub(super) struct Places {
 pub(super) struct Begin {
     pub(super) channels: Vec<(OpenChannel, Start)>,
     given: bool,
-    caller: Caller,
+    pub(super) caller: Caller,
 }
 
 impl Begin {
@@ -46,12 +47,19 @@ impl Begin {
         Begin { channels: Vec::new(), given: false, caller }
     }
 
-    pub(super) fn opening(self, node: &Arc<Node>, framing: Framing, request: &Parts) -> Opening {
+    pub(super) fn opening(
+        self,
+        node: &Arc<Node>,
+        framing: Framing,
+        guard: Option<StreamGuard>,
+        request: &Parts,
+    ) -> Opening {
         Opening {
             node: node.clone(),
             caller: self.caller,
             watched: self.channels,
             framing,
+            guard,
             http: if request.version == Version::HTTP_2 { Http::Two } else { Http::One },
             record: record(request),
             relay: None,
@@ -93,7 +101,7 @@ pub(super) async fn read(
     let live = if request.method == Method::HEAD { Streamed::No } else { query.live(&request.headers)? };
     match live {
         Streamed::No => poll(node, begin, many, query, request).await,
-        live => Ok(stream(node, begin, many, live, request)),
+        live => stream(node, begin, many, live, request),
     }
 }
 
@@ -125,7 +133,19 @@ async fn open(node: &Arc<Node>, caller: Caller, places: Places) -> Result<Begin,
     Ok(Begin { channels: open.into_iter().zip(starts).collect(), given, caller })
 }
 
-fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Streamed, request: &Parts) -> Response<Body> {
+/// Counts a stream, as far as there is anything to count it for.
+pub(super) fn count(node: &Node, request: &Parts, caller: &Caller) -> Result<Option<StreamGuard>, Problem> {
+    node.admission().stream(&node.config(), peer_of(request), caller.address, caller.subject())
+}
+
+fn stream(
+    node: &Arc<Node>,
+    begin: Begin,
+    many: bool,
+    live: Streamed,
+    request: &Parts,
+) -> Result<Response<Body>, Problem> {
+    let guard = count(node, request, &begin.caller)?;
     let points = begin.channels.iter().map(|(channel, start)| (channel.name().clone(), point_of(*start)));
     let resume = many.then(|| Resume::new(points.collect()));
     let (framing, media_type) = match live {
@@ -133,7 +153,7 @@ fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Streamed, request: &
         _ => (Framing::ndjson(resume), ndjson::MEDIA_TYPE),
     };
     let transport = framing.transport();
-    let mut response = Response::new(Body::stream(begin.opening(node, framing, request)).of(transport));
+    let mut response = Response::new(Body::stream(begin.opening(node, framing, guard, request)).of(transport));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     // An EventSource never looks into the cache; for `fetch` Chromium lets a second request of the same URL wait for
@@ -144,7 +164,7 @@ fn stream(node: &Arc<Node>, begin: Begin, many: bool, live: Streamed, request: &
     headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    Ok(response)
 }
 
 /// The point of a feed of which nothing was delivered yet.
@@ -187,14 +207,16 @@ async fn poll(
         }
     }
     let Some(wait) = wait else {
+        let _guard = node.admission().request(&node.config())?;
         let transport = if given { Transport::Page } else { Transport::Poll };
         let page = Box::pin(page(node.channels(), PageRequest { channels, limit })).await?;
         return Ok(reply::page(headers, &page, keep).map(|body| body.of(transport)));
     };
+    let guard = count(node, request, &caller)?;
     let terms = PollTerms { limit, wait, keep, if_none_match: headers.get(IF_NONE_MATCH).cloned() };
     let deadline = Instant::now() + wait;
     if super::is_takeable(request) {
-        let poll = OpeningPoll { watched: channels, caller, terms, deadline, record: record(request) };
+        let poll = OpeningPoll { watched: channels, caller, terms, deadline, guard, record: record(request) };
         return Ok(Response::new(Body::live(Live::Poll(poll))));
     }
     let page = next_page(node, caller, PageRequest { channels, limit }, deadline.into());
@@ -210,6 +232,7 @@ pub(crate) struct OpeningPoll {
     pub(crate) deadline: Instant,
     /// Its request, if that is told of.
     pub(crate) record: Option<Arc<Record>>,
+    pub(crate) guard: Option<StreamGuard>,
 }
 
 /// What the answer to a long poll depends on, beside what came.

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
 use plainwire_protocol::{ChannelName, Cursor, Json, Point, Problem};
 
 use super::body::Body;
+use super::head::{Length, write_head};
 use crate::metrics::Rejection;
 use crate::operation::{Page, Written};
 
@@ -64,8 +65,8 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
     if let Some(media_type) = media_type {
         headers.insert(CONTENT_TYPE, media_type);
     }
-    if let Some(after) = problem.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    if let Some(seconds) = problem.retry_after_seconds() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     let text = |member: &str| HeaderValue::from_str(problem.more.get(member)?.as_str()?).ok();
     if let Some(allow) = text("allow").filter(|_| status == StatusCode::METHOD_NOT_ALLOWED) {
@@ -93,6 +94,17 @@ fn challenge(problem: &Problem) -> HeaderValue {
     let description: String = problem.detail.chars().filter(legal).collect();
     let value = format!("{REALM}, error=\"invalid_token\", error_description=\"{description}\"");
     HeaderValue::from_str(&value).expect("visible ASCII")
+}
+
+/// A problem as a whole answer over HTTP/1.1, the last on its connection.
+pub(crate) fn closing(problem: &Problem) -> Vec<u8> {
+    let (mut head, body) = self::problem(problem).into_parts();
+    head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let body = body.into_whole().unwrap_or_default();
+    let mut out = Vec::with_capacity(512 + body.len());
+    write_head(head.status, &head.headers, b"", Length::Known(body.len()), &mut out);
+    out.extend_from_slice(&body);
+    out
 }
 
 /// The answer to a write.

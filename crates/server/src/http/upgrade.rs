@@ -51,9 +51,11 @@ fn switch(
         Ok(accepted) => accepted,
         Err(refusal) => return Ok(refused(refusal, request.version)),
     };
+    // Before the 101: a client that is refused is told so over HTTP.
+    let guard = super::read::count(node, request, &begin.caller)?;
     let deflate = accepted.deflate;
     let framing = Framing::websocket(deflate.map(|agreed| agreed.server_window_bits));
-    let opening = begin.opening(node, framing, request);
+    let opening = begin.opening(node, framing, guard, request);
     if super::is_takeable(request) {
         let live = Body::live(Live::WebSocket(opening, deflate, awaited)).of(Transport::WebSocket);
         return Ok(switched(accepted).map(|_| live));

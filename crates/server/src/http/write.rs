@@ -1,7 +1,7 @@
 //! `POST`, `PUT`, `PATCH`: one write, one answer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
@@ -17,9 +17,6 @@ use crate::access::Caller;
 use crate::metrics::Transport;
 use crate::node::Node;
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_if_match, submit};
-
-/// A body that takes longer than this to arrive is given up: a megabyte over a bad mobile line takes less.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Answers a write to a channel.
 pub(super) async fn write<B>(
@@ -45,9 +42,15 @@ where
     };
     let key =
         header(&head.headers, "idempotency-key")?.map(|key| KeyedRequest::parse(key, caller)).transpose()?;
+    let writing = verb.writing();
+    let (admission, _guard, bounds) = {
+        let (config, admission) = (node.config(), node.admission());
+        let guard = admission.request(&config)?;
+        (admission, guard, (config.server.max_body, config.limits.body_timeout))
+    };
+    admission.write(&node.config(), writing, caller.address, caller.subject(), Instant::now())?;
     let channel = node.channels().open(name).await?;
-    let most = node.config().server.max_body;
-    let body = read_body(body, &head.headers, most).await?;
+    let body = read_body(body, &head.headers, bounds).await?;
     // A body may take its time.
     node.permit(caller, verb.right(), name, verb.command())?;
     let request = WriteRequest { verb, body, if_match, key, from: caller.from() };
@@ -96,7 +99,11 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Pro
     value.map(Some).ok_or_else(bad)
 }
 
-async fn read_body<B>(body: B, headers: &HeaderMap, most: usize) -> Result<Bytes, Problem>
+async fn read_body<B>(
+    body: B,
+    headers: &HeaderMap,
+    (most, within): (usize, Duration),
+) -> Result<Bytes, Problem>
 where
     B: http_body::Body,
     B::Error: std::fmt::Display,
@@ -120,8 +127,8 @@ where
         Ok(bytes.freeze())
     };
     let late =
-        |_| Problem::new(408, "timeout", format!("the body took longer than {} s", BODY_TIMEOUT.as_secs()));
-    tokio::time::timeout(BODY_TIMEOUT, collect).await.map_err(late)?
+        |_| Problem::new(408, "timeout", format!("the body took longer than {} s", within.as_secs_f64()));
+    tokio::time::timeout(within, collect).await.map_err(late)?
 }
 
 fn too_large(most: usize) -> Problem {

@@ -1,6 +1,7 @@
 //! Pages of messages: a subscription that ends when it has enough or has caught up.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -60,7 +61,7 @@ pub(crate) async fn page(channels: &Arc<Channels>, request: PageRequest) -> Resu
     Ok(reader.page())
 }
 
-/// Waits for at least one message: until the deadline, until the server drains, or until the caller may no longer read. The page
+/// Waits for at least one message: until the deadline, until the node goes, or until the caller may no longer read. The page
 /// may be empty then.
 pub(crate) async fn next_page(
     node: &Node,
@@ -71,11 +72,12 @@ pub(crate) async fn next_page(
     let mut revision = caller.revision;
     let standing = Standing::new(caller);
     let mut reader = Reader::new(node.channels(), request, Transport::LongPoll);
+    let mut leaving = pin!(node.leaving());
     while reader.collector.is_empty() {
         // When the credential ends it is looked at; within its leeway, again and again.
         let look = standing.remaining().and_then(|left| Instant::now().checked_add(left.max(LEEWAY_LOOK)));
         let until = look.map_or(deadline, |look| look.min(deadline));
-        let waited = timeout_at(
+        let read = timeout_at(
             until,
             reader.read_while(|reading| {
                 let now = node.access().revision();
@@ -85,10 +87,14 @@ pub(crate) async fn next_page(
                 node.standing(standing.caller(), reading.channels(), std::mem::replace(&mut revision, now))
             }),
         );
-        let ending = match waited.await {
+        let waited = tokio::select! {
+            biased;
+            waited = read => waited,
+            () = leaving.as_mut() => break,
+        };
+        let ending = match waited {
             Ok(Ok(None)) => continue,
             Ok(Ok(Some(ending))) => ending,
-            Ok(Err(problem)) if problem.reason == SHUTTING_DOWN => break,
             Ok(Err(problem)) => return Err(problem),
             Err(_late) if Instant::now() >= deadline => break,
             Err(_expired) => {
@@ -130,12 +136,12 @@ impl Reader {
     ) -> Result<Option<Ending>, Problem> {
         let budget = self.collector.budget();
         let found = poll_fn(|cx| match may_go_on(&self.subscription) {
-            Ok(()) => self.subscription.poll_items(cx, budget, &mut self.items).map_ok(Ok),
+            Ok(()) => self.subscription.poll_items(cx, budget, &mut self.items, false).map_ok(Ok),
             Err(ending) => Poll::Ready(Ok(Err(ending))),
         });
         match found.await.map_err(store_problem)? {
             Err(ending) => Ok(Some(ending)),
-            Ok(Found::Draining) => Err(shutting_down()),
+            Ok(Found::Draining) => unreachable!("this reader does not go away"),
             Ok(Found::Items) => {
                 self.subscription.given(&self.items);
                 self.collector.take(self.items.drain(..)).map(|()| None)
@@ -205,10 +211,8 @@ impl Collector {
     }
 }
 
-const SHUTTING_DOWN: &str = "shutting_down";
-
 pub(crate) fn shutting_down() -> Problem {
-    Problem::new(503, SHUTTING_DOWN, "the server is going away; try again")
+    Problem::new(503, "shutting_down", "the server is going away; try again")
         .retry_after(std::time::Duration::from_secs(1))
 }
 

@@ -16,6 +16,7 @@ use super::Written;
 use crate::access::Caller;
 use crate::channels::{Attempt, Channel, Channels, KeyClaim, OpenChannel, Terms, Write, store_problem};
 use crate::clock;
+use crate::limits::Writing;
 use crate::handler::{Handler, Question};
 use crate::metrics;
 
@@ -46,6 +47,14 @@ impl Verb {
         match self {
             Verb::Command(_) => Right::Command,
             Verb::Post { .. } | Verb::Put | Verb::MergePatch | Verb::JsonPatch => Right::Post,
+        }
+    }
+
+    /// By which rate it is counted.
+    pub(crate) fn writing(&self) -> Writing {
+        match self {
+            Verb::Post { .. } => Writing::Publish,
+            Verb::Command(_) | Verb::Put | Verb::MergePatch | Verb::JsonPatch => Writing::Command,
         }
     }
 
@@ -129,7 +138,8 @@ pub(crate) async fn submit(
     request: WriteRequest,
 ) -> Result<Submitted, Problem> {
     allowed(&channel, &request.verb)?;
-    if channels.is_draining() {
+    // Until everybody was told where to go, writes are taken as ever: whoever sends them may not know yet.
+    if channels.draining().is_some_and(|drain| drain.is_over(Instant::now())) {
         return Err(super::shutting_down());
     }
     let mut claim = None;

@@ -20,6 +20,7 @@ pub(crate) use standing::Standing;
 use crate::access::Caller;
 use crate::access_log::Record;
 use crate::channels::{OpenChannel, Relay};
+use crate::limits::StreamGuard;
 use crate::metrics::Http;
 use crate::node::Node;
 
@@ -29,6 +30,8 @@ pub(crate) struct Opening {
     pub(crate) caller: Caller,
     pub(crate) watched: Vec<(OpenChannel, Start)>,
     pub(crate) framing: Framing,
+    /// Counts it, if there is anything to count it for.
+    pub(crate) guard: Option<StreamGuard>,
     /// The version of HTTP that it is for.
     pub(crate) http: Http,
     /// Its request, if that is told of.

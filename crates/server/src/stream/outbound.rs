@@ -16,6 +16,7 @@ use crate::access::{Caller, Ending};
 use crate::access_log::{Happened, Record};
 use crate::auth::Principal;
 use crate::channels::{BATCH, Found, Subscription};
+use crate::limits::StreamGuard;
 use crate::metrics::Http;
 use crate::node::Node;
 
@@ -35,12 +36,15 @@ pub(crate) struct Outbound {
     record: Option<Arc<Record>>,
     sent: u64,
     framing: Framing,
+    guard: Option<StreamGuard>,
     items: Vec<Item>,
     preamble: Option<Bytes>,
     pace: Pace,
     // Fires no later than something is due. In here, as every piece of memory of its own costs a stream more than it holds.
     #[pin]
     timer: Sleep,
+    // When its turn to go comes, once the server drains.
+    turn: Option<Instant>,
     end: Option<End>,
 }
 
@@ -70,7 +74,7 @@ pub(crate) enum End {
 impl Outbound {
     /// Begins a stream.
     pub(crate) fn new(opening: Opening) -> Outbound {
-        let Opening { node, caller, watched, framing, http, record, relay } = opening;
+        let Opening { node, caller, watched, framing, guard, http, record, relay } = opening;
         let now = Instant::now();
         let standing = Standing::new(caller);
         let config = node.config();
@@ -87,7 +91,9 @@ impl Outbound {
             record,
             sent: 0,
             framing,
+            guard,
             items: Vec::new(),
+            turn: None,
             end: None,
             node,
         }
@@ -137,8 +143,9 @@ impl Outbound {
         if let Some(bytes) = self.as_mut().due(cx, now) {
             return Poll::Ready(Some(bytes));
         }
+        let last = self.as_mut().is_leaving(now);
         let this = self.as_mut().project();
-        match this.subscription.poll_items(cx, BATCH, this.items) {
+        match this.subscription.poll_items(cx, BATCH, this.items, last) {
             Poll::Ready(Ok(Found::Items)) => {
                 this.pace.sent(now);
                 Poll::Ready(Some(self.frame()))
@@ -156,14 +163,32 @@ impl Outbound {
         }
     }
 
+    /// Whether the server drains, and its turn to go has come.
+    fn is_leaving(self: Pin<&mut Self>, now: Instant) -> bool {
+        let mut this = self.project();
+        let Some(drain) = this.node.channels().draining() else { return false };
+        let turn = *this.turn.get_or_insert_with(|| {
+            let turn = drain.turn();
+            this.timer.as_mut().reset(turn.into());
+            turn
+        });
+        turn <= now
+    }
+
     /// The timer is set anew only when it fires: most streams that are busy never need their heartbeat.
     fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             let mut this = self.as_mut().project();
             std::task::ready!(this.timer.as_mut().poll(cx));
             let now = Instant::now();
+            if this.turn.is_some_and(|turn| turn <= now) {
+                return Poll::Ready(Some(self.goodbye()));
+            }
             match this.pace.due(now, &this.node.config()) {
-                Due::Nothing(until) => this.timer.as_mut().reset(until.into()),
+                Due::Nothing(until) => {
+                    let until = this.turn.map_or(until, |turn| turn.min(until));
+                    this.timer.as_mut().reset(until.into());
+                }
                 Due::Heartbeat => {
                     this.pace.sent(now);
                     return Poll::Ready(Some(this.framing.heartbeat()));

@@ -61,6 +61,17 @@ impl Pace {
         self.last_sent = now;
     }
 
+    /// The stream goes at `at`, if not before.
+    pub(crate) fn leave_by(&mut self, at: Instant) {
+        self.deadline = self.deadline.min(at);
+        self.next = Milestone::Goodbye;
+    }
+
+    /// When it goes, at the latest.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// When something was sent last.
     pub(crate) fn last_sent(&self) -> Instant {
         self.last_sent

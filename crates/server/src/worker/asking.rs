@@ -55,7 +55,7 @@ impl Connection {
             }
             if !self.readable {
                 // Asked for nothing, it is told nothing when the server stops.
-                return Ok(Some(if shared.draining { Fate::Ends } else { Fate::Stays }));
+                return Ok(Some(if self.is_leaving(shared) { Fate::Ends } else { Fate::Stays }));
             }
             let Some(count) = self.socket.read(&mut shared.buffer)? else {
                 self.readable = false;

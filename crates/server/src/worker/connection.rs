@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::response::Parts;
@@ -21,13 +21,11 @@ use super::socket::Socket;
 use super::topics::Seat;
 use crate::access_log::{Happened, Record};
 use crate::http::{Length, Live, write_head};
+use crate::limits::StreamGuard;
 use crate::metrics::{Carrier, Http, Transport};
 use crate::stream::{Due, Framing, Pace, Standing, jittered};
 use crate::tls::Link;
 use crate::ws::CLOSE_TIMEOUT;
-
-/// How long the last bytes may go without progress before the connection is cut.
-pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Steps from one role to the next at a time: some requests that come one right after the other.
 const MAX_REQUESTS: usize = 32;
@@ -70,6 +68,7 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     /// The client will send nothing more.
     pub(super) hung_up: bool,
+    patience: Patience,
     pub(super) pace: Pace,
     /// Who listens, if anybody does.
     pub(super) standing: Standing,
@@ -79,7 +78,11 @@ pub(super) struct Connection {
     pub(super) read: u64,
     /// What was read beyond the request.
     pub(super) early: Option<Box<Bytes>>,
-    counted: Counted,
+    /// Nothing was asked on it yet.
+    fresh: bool,
+    /// Counts what it is for now, if there is anything to count it for.
+    guard: Option<StreamGuard>,
+    pub(super) counted: Counted,
     /// Bytes sent since it was taken for its role.
     pub(super) sent: u64,
     /// The request that it was taken for, if that is told of.
@@ -124,6 +127,24 @@ impl Role {
     }
 }
 
+/// How it is found out that the client is gone without a word, or takes nothing any more.
+///
+/// On a stream the kernel ends the connection when something that was sent is not confirmed within a heartbeat. But its time also runs
+/// while a client has no room, from when it first had none, however much it takes after that (measured on Linux 6.18: a client
+/// that read 20 KiB/s was cut as if it were gone). So when a socket refuses bytes the kernel is told to be patient, and a connection
+/// that takes nothing at all is cut here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// As the kernel is by itself.
+    Kernel,
+    /// What is sent must be confirmed within a heartbeat.
+    Heartbeat,
+    /// The socket refused bytes: the kernel is patient.
+    Refused,
+    /// It has taken all since. What the kernel still holds may take another heartbeat.
+    Taken,
+}
+
 /// What becomes of a connection that has sent everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
@@ -163,11 +184,14 @@ impl Connection {
             // What was decrypted already is in no socket that could tell of it.
             readable: socket.has_more(false),
             hung_up: false,
+            patience: Patience::Kernel,
             pace: Pace::new(shared.now, shared.config(), None),
             standing: Standing::default(),
             timer: None,
             read: 0,
             early: (!early.is_empty()).then(|| Box::new(early)),
+            fresh: true,
+            guard: None,
             counted,
             sent: 0,
             record: None,
@@ -178,29 +202,26 @@ impl Connection {
     /// Begins what it was asked for, and prepares the first that is sent.
     pub(super) fn begin(&mut self, head: &Parts, live: Live, shared: &mut Shared) {
         let mut first = Vec::with_capacity(512);
+        self.fresh = false;
         let (watched, record, caller);
-        (self.role, watched, record, caller) = match live {
+        (self.role, watched, record, caller, self.guard) = match live {
             Live::Stream(opening) => {
                 let framing = opening.framing.chunked();
                 write_head(head.status, &head.headers, b"", Length::Chunked, &mut first);
                 let retry = jittered(shared.config().server.retry);
                 first.extend(framing.preamble(retry).unwrap_or_default());
-                (Role::Stream(framing), opening.watched, opening.record, opening.caller)
+                (Role::Stream(framing), opening.watched, opening.record, opening.caller, opening.guard)
             }
             Live::WebSocket(opening, deflate, awaited) => {
                 write_head(head.status, &head.headers, b"", Length::None, &mut first);
-                let talking = Talking::new(deflate, awaited, self.key, shared);
-                (Role::WebSocket(opening.framing, talking), opening.watched, opening.record, opening.caller)
+                let role = Role::WebSocket(opening.framing, Talking::new(deflate, awaited, self.key, shared));
+                (role, opening.watched, opening.record, opening.caller, opening.guard)
             }
             Live::Poll(poll) => {
                 let headers = shared.header_lines(&head.headers);
                 let terms = shared.poll_terms(poll.terms);
-                (
-                    Role::Poll(Polling::new(terms, poll.deadline, headers)),
-                    poll.watched,
-                    poll.record,
-                    poll.caller,
-                )
+                let role = Role::Poll(Polling::new(terms, poll.deadline, headers));
+                (role, poll.watched, poll.record, poll.caller, poll.guard)
             }
         };
         (self.record, self.sent) = (record, 0);
@@ -216,6 +237,12 @@ impl Connection {
             shared.counts.resume(transport, start, shared.topics.get(seat.topic).reset_for(start));
             self.feeds.watch(name, start, seat);
         }
+        if !matches!(self.role, Role::Poll(_)) {
+            self.be_strict(shared);
+        }
+        if shared.draining {
+            self.leave_by(shared.now);
+        }
         if self.standing.caller().revision != shared.revision && !matches!(self.role, Role::Asking(_)) {
             self.look_at_standing(self.standing.caller().revision, shared);
         }
@@ -224,6 +251,29 @@ impl Connection {
         {
             self.received(&early, shared);
         }
+    }
+
+    /// The server drains, and its turn to go comes then.
+    pub(super) fn leave_at(&mut self, turn: Instant, shared: &mut Shared) -> Fate {
+        self.leave_by(turn);
+        if turn <= shared.now {
+            self.feeds.look();
+            return self.pump(shared);
+        }
+        self.wait(shared);
+        Fate::Stays
+    }
+
+    fn leave_by(&mut self, turn: Instant) {
+        self.pace.leave_by(turn);
+        if let Role::Poll(polling) = &mut self.role {
+            polling.deadline = polling.deadline.min(turn);
+        }
+    }
+
+    /// Whether the server drains, and its turn to go has come.
+    pub(super) fn is_leaving(&self, shared: &Shared) -> bool {
+        shared.draining && shared.now >= self.pace.deadline()
     }
 
     /// Answers what it was taken over for.
@@ -341,10 +391,51 @@ impl Connection {
         Fate::Stays
     }
 
+    /// The socket refused bytes. It will say when it takes more.
+    pub(super) fn refused(&mut self) {
+        self.blocked = true;
+        if self.patience == Patience::Heartbeat {
+            self.socket.confirm_within(None);
+        }
+        if self.patience != Patience::Kernel {
+            self.patience = Patience::Refused;
+        }
+        if let Role::WebSocket(_, talking) = &mut self.role {
+            // A ping may wait behind what it has not taken yet.
+            talking.excuse();
+        }
+    }
+
+    /// What is sent from now on must be confirmed within a heartbeat.
+    fn be_strict(&mut self, shared: &Shared) {
+        self.patience = Patience::Heartbeat;
+        self.socket.confirm_within(Some(shared.config().server.heartbeat));
+    }
+
+    /// Looks once a heartbeat whether the kernel need be patient any longer.
+    fn look_at_patience(&mut self, shared: &Shared) {
+        match self.patience {
+            Patience::Refused if !self.blocked => self.patience = Patience::Taken,
+            Patience::Taken => self.be_strict(shared),
+            Patience::Kernel | Patience::Heartbeat | Patience::Refused => {}
+        }
+    }
+
+    /// How long it may take nothing.
+    fn stall_limit(&self, shared: &Shared) -> Instant {
+        let config = shared.config();
+        self.pace.last_sent() + config.limits.write_timeout.min(2 * config.server.heartbeat)
+    }
+
     /// What is unsent is the last that is sent; then `then`.
     pub(super) fn finish(&mut self, then: Then, shared: &mut Shared) {
         self.rise(shared);
+        if self.patience != Patience::Kernel {
+            self.patience = Patience::Kernel;
+            self.socket.confirm_within(None);
+        }
         self.role = Role::Finishing(then);
+        self.fresh = false;
         self.pace.sent(shared.now);
     }
 
@@ -390,22 +481,68 @@ impl Connection {
         match &self.role {
             Role::Poll(polling) if shared.now >= polling.deadline => self.answer_nothing(shared),
             Role::Poll(_) => self.expired(shared),
-            Role::Stream(framing) | Role::WebSocket(framing, _) if !self.is_closing() => {
-                match self.pace.due(shared.now, shared.config()) {
-                    Due::Goodbye => self.goodbye(shared),
-                    Due::Expiring => self.expiring(shared),
-                    Due::Expired => self.expired(shared),
-                    // Whoever takes no bytes is not helped by more of them.
-                    Due::Heartbeat if !self.blocked => self.unsent = framing.heartbeat(),
-                    Due::Heartbeat | Due::Nothing(_) => {}
+            Role::Stream(_) | Role::WebSocket(..) if !self.is_closing() => match self.due(shared) {
+                Due::Goodbye => {
+                    // Whoever goes with the server is given what is at hand first, as far as the socket takes it.
+                    if shared.draining {
+                        self.feeds.look();
+                        if self.deliver(shared).is_err() {
+                            return Fate::Ends;
+                        }
+                    }
+                    self.goodbye(shared);
                 }
-                self.pace.sent(shared.now);
-            }
+                Due::Expiring => self.expiring(shared),
+                Due::Expired => self.expired(shared),
+                Due::Heartbeat => return self.heartbeat(shared),
+                Due::Nothing(_) => {}
+            },
             Role::WebSocket(_, talking) if talking.awaits_credential() => self.unauthenticated(shared),
             _ => {
                 tracing::debug!(key = ?self.key, since = ?limit, "a connection took too long");
                 return Fate::Ends;
             }
+        }
+        self.pump(shared)
+    }
+
+    /// What a stream is due, beside what its feeds have.
+    fn due(&self, shared: &Shared) -> Due {
+        let due = self.pace.due(shared.now, shared.config());
+        let beat = match (&self.role, due) {
+            (_, Due::Goodbye | Due::Expiring | Due::Expired) => return due,
+            (Role::WebSocket(_, talking), _) => talking.beat() + shared.config().server.heartbeat,
+            // Whoever takes no bytes is not helped by more of them.
+            _ if self.blocked => self.stall_limit(shared),
+            _ => return due,
+        };
+        if shared.now >= beat { Due::Heartbeat } else { Due::Nothing(beat.min(self.pace.deadline())) }
+    }
+
+    /// Once a heartbeat: shows that the server lives, and looks whether the client does.
+    fn heartbeat(&mut self, shared: &mut Shared) -> Fate {
+        self.look_at_patience(shared);
+        if self.blocked && shared.now >= self.stall_limit(shared) {
+            tracing::debug!(key = ?self.key, "a client takes nothing any more");
+            return Fate::Ends;
+        }
+        match &mut self.role {
+            Role::WebSocket(framing, talking) => {
+                let heard = self.readable || talking.was_heard();
+                if !heard {
+                    tracing::debug!(key = ?self.key, "nothing is heard of a client");
+                    return Fate::Ends;
+                }
+                talking.beats(shared.now, !self.blocked);
+                if !self.blocked {
+                    self.unsent = framing.heartbeat();
+                }
+            }
+            Role::Stream(framing) if !self.blocked => {
+                self.unsent = framing.heartbeat();
+                self.pace.sent(shared.now);
+            }
+            _ => {}
         }
         self.pump(shared)
     }
@@ -423,18 +560,27 @@ impl Connection {
     fn limit(&self, shared: &Shared) -> Option<Instant> {
         match &self.role {
             Role::Asking(Some(_)) => None,
-            Role::Asking(None) => Some(self.pace.last_sent() + shared.config().server.header_timeout),
-            Role::Poll(polling) => {
-                Some(self.pace.ends().map_or(polling.deadline, |ends| ends.min(polling.deadline)))
+            Role::Asking(None) => {
+                let limits = &shared.config().limits;
+                let idle = || self.pace.last_sent() + limits.idle_timeout;
+                let limit = if self.fresh { self.head_limit(shared) } else { idle() };
+                Some(if shared.draining { limit.min(self.pace.deadline()) } else { limit })
             }
-            Role::Finishing(_) => Some(self.pace.last_sent() + SEND_TIMEOUT),
+            Role::Poll(polling) => Some(self.pace.ends().map_or(polling.deadline, |ends| ends.min(polling.deadline))),
+            Role::Finishing(_) => Some(self.pace.last_sent() + shared.config().limits.write_timeout),
             Role::Leaving(limit) => Some(*limit),
             Role::WebSocket(_, talking) if let Some(limit) = talking.limit() => Some(limit),
-            Role::Stream(_) | Role::WebSocket(..) => match self.pace.due(shared.now, shared.config()) {
+            Role::Stream(_) | Role::WebSocket(..) => match self.due(shared) {
                 Due::Nothing(until) => Some(until),
                 Due::Heartbeat | Due::Expiring | Due::Expired | Due::Goodbye => Some(shared.now),
             },
         }
+    }
+
+    /// Until when the head of a request must be there whose first bytes have come now, or which is the first.
+    pub(super) fn head_limit(&self, shared: &Shared) -> Instant {
+        let begun = if self.fresh { self.pace.last_sent() } else { shared.now };
+        begun + shared.config().server.header_timeout
     }
 
     fn is_closing(&self) -> bool {
@@ -454,6 +600,7 @@ impl Connection {
             shared.topics.rise(*seat, shared.now);
         }
         self.feeds = Feeds::default();
+        self.guard = None;
         self.standing = Standing::default();
     }
 

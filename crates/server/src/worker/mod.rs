@@ -32,6 +32,7 @@ pub(crate) use connection::Taken;
 pub(crate) use inbox::{Inbox, Note};
 use turn::Worker;
 
+use crate::limits::Admission;
 use crate::node::Node;
 
 /// The workers of a listener. When it is dropped they go on until their last connection is over, or the node has stopped.
@@ -46,8 +47,8 @@ struct Handle {
 }
 
 /// How many connections a worker has.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Load(Arc<AtomicUsize>);
+#[derive(Clone, Debug)]
+pub(crate) struct Load(Arc<(AtomicUsize, Arc<Admission>)>);
 
 /// One connection, for as long as it lives, whoever reads it at the moment. A stop waits for it.
 pub(crate) struct Counted {
@@ -57,27 +58,34 @@ pub(crate) struct Counted {
     running: TaskTrackerToken,
 }
 
+impl Load {
+    fn of(node: &Node) -> Load {
+        Load(Arc::new((AtomicUsize::new(0), node.admission().clone())))
+    }
+
+    /// Counts a connection that was admitted.
+    fn count(&self, node: &Node, peer: IpAddr) -> Counted {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+        Counted { load: self.clone(), peer, running: node.running() }
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Counted {
-    /// Who is at the other end.
+    /// Who is at the other end: a client, or its proxy.
     pub(crate) fn peer(&self) -> IpAddr {
         self.peer
     }
 }
 
-impl Load {
-    fn count(&self, node: &Node, peer: IpAddr) -> Counted {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Counted { load: self.clone(), peer, running: node.running() }
-    }
-
-    pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.load.0.fetch_sub(1, Ordering::Relaxed);
+        let (load, admission) = &*self.load.0;
+        load.fetch_sub(1, Ordering::Relaxed);
+        admission.close(self.peer);
     }
 }
 
@@ -90,7 +98,7 @@ impl Workers {
         };
         let all = (0..count)
             .map(|index| {
-                let load = Load::default();
+                let load = Load::of(node);
                 let metrics = node.metrics().add_worker(load.clone());
                 let inbox = Arc::new(Inbox::new(metrics.counts.clone()));
                 let handle = Handle { inbox: inbox.clone(), load: load.clone() };
@@ -116,7 +124,7 @@ impl Workers {
         Ok(Workers { node: node.clone(), all })
     }
 
-    /// Hands a connection to the worker that has the fewest.
+    /// Hands a connection that was admitted to the worker that has the fewest.
     pub(crate) fn accepted(&self, stream: std::net::TcpStream, peer: IpAddr) {
         let emptiest = self.all.iter().min_by_key(|worker| worker.load.get());
         self.node.metrics().connections_opened.add(1);

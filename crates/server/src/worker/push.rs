@@ -82,13 +82,13 @@ impl Connection {
                 continue;
             }
             // What the socket did not take is taken from the log again, when it takes more.
-            self.blocked = true;
             if count > 0 {
                 let taken = run.taken(count);
                 messages.add_alone(taken.until.offset.since(run.after().offset));
                 feed.pass(run, taken.until);
                 self.unsent = taken.rest;
             }
+            self.refused();
             self.feeds.look();
             return Ok(Pushed::All);
         }
@@ -102,9 +102,12 @@ impl Connection {
             if count > 0 {
                 self.pace.sent(shared.now);
             }
-            self.blocked = count < self.unsent.len();
+            let refused = count < self.unsent.len();
             // Nothing, rather than an empty slice, which would keep the memory.
-            self.unsent = if self.blocked { self.unsent.slice(count..) } else { Bytes::new() };
+            self.unsent = if refused { self.unsent.slice(count..) } else { Bytes::new() };
+            if refused {
+                self.refused();
+            }
         }
         Ok(!self.blocked)
     }
@@ -119,13 +122,13 @@ impl Connection {
     pub(super) fn deliver(&mut self, shared: &mut Shared) -> io::Result<()> {
         while self.flush(shared)? && self.has_feeds() {
             if self.feeds.is_reading() {
-                if !shared.draining {
+                if !self.is_leaving(shared) {
                     break;
                 }
                 self.feeds.stop_reading();
             }
             if !self.feeds.wants_look() {
-                if shared.draining {
+                if self.is_leaving(shared) {
                     self.goodbye(shared);
                     continue;
                 }
@@ -160,7 +163,7 @@ impl Connection {
         });
         match read {
             // What must be read from the log can be read after the restart.
-            Some(_) if shared.draining => {
+            Some(_) if self.is_leaving(shared) => {
                 // Nor is anything given that is not followed by what comes after it.
                 items.clear();
                 shared.items = items;
@@ -231,7 +234,7 @@ impl Connection {
             shared.counts.given(transport, items.iter());
             return Ok(());
         }
-        self.blocked = true;
+        self.refused();
         let owed = items.iter().rposition(|item| matches!(item, Item::Control(_))).map_or(0, |last| last + 1);
         let kept = begun.max(owed);
         shared.counts.given(transport, items[..kept].iter());

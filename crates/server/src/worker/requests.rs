@@ -10,7 +10,7 @@ use plainwire_hub::{Feeds, Start};
 use plainwire_protocol::ChannelName;
 use plainwire_protocol::websocket::{Agreed, CloseCode};
 
-use super::connection::{Connection, Fate, Key, Role, SEND_TIMEOUT};
+use super::connection::{Connection, Fate, Key, Role};
 use super::inbox::Bell;
 use super::shared::Shared;
 use super::topics::{Seat, Topics};
@@ -25,6 +25,10 @@ use crate::ws::{Awaited, CLOSE_TIMEOUT, Conversation, Watching};
 /// A WebSocket's requests and replies. Nothing is kept of a client that asks for nothing.
 pub(super) struct Talking {
     deflate: Option<Agreed>,
+    /// Whether a ping was sent and nothing was heard since.
+    silent: bool,
+    /// When that was looked at last.
+    beat: Instant,
     talk: Option<Box<Talk>>,
 }
 
@@ -46,11 +50,31 @@ impl Talking {
         key: Key,
         shared: &Shared,
     ) -> Talking {
-        let mut talking = Talking { deflate, talk: None };
+        let mut talking = Talking { deflate, silent: false, beat: shared.now, talk: None };
         if awaited.is_some() {
             talking.talk = Some(Box::new(Talk::new(deflate, awaited, key, shared)));
         }
         talking
+    }
+
+    /// When it was looked at last whether its client lives: once a heartbeat, however much is sent.
+    pub(super) fn beat(&self) -> Instant {
+        self.beat
+    }
+
+    /// Whether anything was heard since the last ping, of which the client could have heard.
+    pub(super) fn was_heard(&self) -> bool {
+        !self.silent
+    }
+
+    /// Its client is looked at, and `pinged` if it could take that.
+    pub(super) fn beats(&mut self, now: Instant, pinged: bool) {
+        (self.beat, self.silent) = (now, pinged);
+    }
+
+    /// Its client may not have heard of the last ping.
+    pub(super) fn excuse(&mut self) {
+        self.silent = false;
     }
 
     /// Whether a credential is awaited.
@@ -91,7 +115,7 @@ impl Talking {
         if talk.conversation.is_open() {
             talk.conversation.output().extend_from_slice(last);
             talk.conversation.end(code, reason);
-            talk.limit = Some(shared.now + SEND_TIMEOUT);
+            talk.limit = Some(shared.now + shared.config().limits.write_timeout);
         }
     }
 
@@ -182,10 +206,13 @@ impl Connection {
             if count > 0 {
                 self.pace.sent(shared.now);
             }
-            self.blocked = count < output.len();
+            let refused = count < output.len();
             output.advance(count);
             if output.is_empty() {
                 *output = BytesMut::new();
+            }
+            if refused {
+                self.refused();
             }
         }
         Ok(!self.blocked)
@@ -221,6 +248,7 @@ impl Connection {
         // Less than there was room for is all that there was, but for the end.
         let filled = count == shared.buffer.len();
         self.readable = self.socket.has_more(filled) || (self.hung_up && count > 0);
+        talking.silent = false;
         if count == 0 {
             talking.talk(self.key, shared).conversation.hung_up();
         } else {

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
+use std::time::Duration;
 
 use bytes::Bytes;
 use mio::net::TcpStream;
@@ -118,6 +119,18 @@ impl Socket {
         if let Some(tls) = &mut self.tls {
             let _ = tls.close(&mut &self.stream);
         }
+    }
+
+    /// Has the kernel end the connection when something that was sent is not confirmed for so long (`TCP_USER_TIMEOUT`, RFC 5482), or only
+    /// after its own time, some fifteen minutes. The connection ends in another way then, should it have to: so it is no error
+    /// where the kernel does not know this.
+    pub(super) fn confirm_within(&self, time: Option<Duration>) {
+        #[cfg(target_os = "linux")]
+        if let Err(error) = socket2::SockRef::from(&self.stream).set_tcp_user_timeout(time) {
+            tracing::debug!(%error, "the kernel takes no time to confirm within");
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = time;
     }
 }
 

@@ -1,6 +1,6 @@
 //! The channels that a worker's connections read: its own view of each, and who listens.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ use crate::channels::{OpenChannel, Showing, Signal};
 /// in memory.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// Channels that nobody listens to, kept in view at a time: a client that looks at ever new ones does not take room from others.
+const MAX_LINGERING: usize = 1024;
+
 /// A channel in a worker's view.
 pub(super) struct Topic {
     channel: OpenChannel,
@@ -30,6 +33,8 @@ pub(super) struct Topic {
     followers: HashMap<u64, Arc<Signal>>,
     /// When the last listener left, if nobody listens.
     left: Option<Instant>,
+    /// Whether it stands in the queue of those that were left.
+    queued: bool,
     /// Where the walk of its listeners stands, if it is under way.
     pub(super) walk: Option<usize>,
     /// Whether there was news since the walk began.
@@ -46,6 +51,8 @@ pub(super) struct Topics {
     inbox: Arc<Inbox>,
     all: Slab<Topic>,
     by_name: HashMap<ChannelName, usize>,
+    /// Those that were left, in that order. Some may be listened to again, or be others by now.
+    left: VecDeque<usize>,
 }
 
 /// The place of a connection among the listeners of a topic.
@@ -104,7 +111,7 @@ impl Seats {
 
 impl Topics {
     pub(super) fn new(inbox: Arc<Inbox>) -> Topics {
-        Topics { inbox, all: Slab::new(), by_name: HashMap::new() }
+        Topics { inbox, all: Slab::new(), by_name: HashMap::new(), left: VecDeque::new() }
     }
 
     pub(super) fn get(&self, topic: u32) -> &Topic {
@@ -148,7 +155,9 @@ impl Topics {
     pub(super) fn rise(&mut self, seat: Seat, now: Instant) {
         let topic = &mut self.all[seat.topic as usize];
         topic.seats.rise(seat.place);
-        topic.note_if_left(now);
+        if topic.note_if_left(now) {
+            self.linger(seat.topic as usize);
+        }
     }
 
     /// Tells a reader of a channel's news from now on; what came before that it did not hear of, so it looks.
@@ -161,11 +170,29 @@ impl Topics {
     }
 
     pub(super) fn unfollow(&mut self, channel: &ChannelName, reader: u64, now: Instant) {
-        let Some(topic) = self.by_name.get(channel).and_then(|&index| self.all.get_mut(index)) else {
-            return;
-        };
+        let Some(&index) = self.by_name.get(channel) else { return };
+        let Some(topic) = self.all.get_mut(index) else { return };
         topic.followers.remove(&reader);
-        topic.note_if_left(now);
+        if topic.note_if_left(now) {
+            self.linger(index);
+        }
+    }
+
+    /// Keeps a topic that was left for a while, and forgets the one that was left first if there are too many.
+    fn linger(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.all[index].queued, true) {
+            self.left.push_back(index);
+        }
+        if self.left.len() <= MAX_LINGERING {
+            return;
+        }
+        let Some(first) = self.left.pop_front() else { return };
+        let Some(topic) = self.all.get_mut(first) else { return };
+        topic.queued = false;
+        if topic.left.is_some() {
+            let topic = self.all.remove(first);
+            self.by_name.remove(topic.channel.name());
+        }
     }
 
     fn find_or_add(&mut self, channel: OpenChannel) -> usize {
@@ -196,6 +223,7 @@ impl Topics {
             seats: Seats::default(),
             followers: HashMap::new(),
             left: None,
+            queued: false,
             walk: None,
             again: false,
             runs: Vec::new(),
@@ -231,10 +259,13 @@ impl Topic {
         }
     }
 
-    fn note_if_left(&mut self, now: Instant) {
-        if self.seats.is_empty() && self.followers.is_empty() {
+    /// Says whether nobody listens any more.
+    fn note_if_left(&mut self, now: Instant) -> bool {
+        let is_left = self.seats.is_empty() && self.followers.is_empty();
+        if is_left {
             self.left = Some(now);
         }
+        is_left
     }
 
     /// Lets a feed give what comes next.

@@ -149,9 +149,10 @@ impl Worker {
     }
 
     /// Gives a connection to hyper, which gives it back when there is something to watch.
-    fn serve(&self, link: Link, early: Bytes, counted: Counted) {
+    fn serve(&self, link: Link, early: Bytes, head_limit: Instant, counted: Counted) {
         let Shared { node, inbox, service, .. } = &self.shared;
-        let serving = listen::connection(node.clone(), service.clone(), inbox.clone(), link, early, counted);
+        let serving =
+            listen::connection(node.clone(), service.clone(), inbox.clone(), link, early, head_limit, counted);
         node.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::debug!(%error, "a connection broke off");
@@ -173,9 +174,10 @@ impl Worker {
             };
             match accepted {
                 Ok(Some(link)) if link.protocol() == Some(HTTP2) => {
+                    let (early, head_limit) = (Bytes::new(), Instant::now() + limit);
                     let served =
-                        Box::pin(listen::connection(serving, service, inbox, link, Bytes::new(), counted));
-                    if let Err(error) = served.await {
+                        listen::connection(serving, service, inbox, link, early, head_limit, counted);
+                    if let Err(error) = Box::pin(served).await {
                         tracing::debug!(%error, "a connection broke off");
                     }
                 }
@@ -220,13 +222,15 @@ impl Worker {
         if fate == Fate::Stays {
             return;
         }
-        let (socket, early, counted) = self.connections.remove(index).end(&mut self.shared);
+        let connection = self.connections.remove(index);
+        let head_limit = connection.head_limit(&self.shared);
+        let (socket, early, counted) = connection.end(&mut self.shared);
         if fate == Fate::Ends {
             socket.hang_up();
             return;
         }
         match socket.release(self.sockets.get_ref().registry()) {
-            Ok(link) => self.serve(link, early, counted),
+            Ok(link) => self.serve(link, early, head_limit, counted),
             Err(error) => tracing::debug!(%error, "a connection could not be given back"),
         }
     }
@@ -335,15 +339,13 @@ impl Worker {
         }
     }
 
-    /// Every reader is told to come back later.
+    /// Every reader is told to come back later, each in its turn.
     fn drain(&mut self) {
+        let Some(drain) = self.shared.node.channels().draining().copied() else { return };
         self.shared.draining = true;
         let keys: Vec<Key> = self.connections.iter().map(|(_, connection)| connection.key).collect();
         for key in keys {
-            self.with(key, |connection, shared| {
-                connection.feeds.look();
-                connection.pump(shared)
-            });
+            self.with(key, |connection, shared| connection.leave_at(drain.turn(), shared));
         }
     }
 }

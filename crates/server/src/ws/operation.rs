@@ -1,6 +1,7 @@
 //! What a WebSocket request leads to: the same operations as over HTTP.
 
 use std::sync::Arc;
+use std::time::Instant;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -174,6 +175,7 @@ async fn post(
         }
     };
     node.permit(caller, verb.right(), &target.channel, verb.command())?;
+    node.admission().write(&config, verb.writing(), caller.address, caller.subject(), Instant::now())?;
     let if_match = fields.if_match.as_deref().map(|tag| parse_if_match(tag, &target.channel)).transpose()?;
     let key = fields.key.as_deref().map(|key| KeyedRequest::parse(key, caller)).transpose()?;
     let body = fields.body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.get().as_bytes()));

@@ -104,7 +104,7 @@ impl Reply {
 
     pub(super) fn problem(id: Id, problem: &Problem) -> Reply {
         let cursor = problem.more.get("cursor").and_then(|cursor| cursor.as_str()).map(str::to_owned);
-        let retry_after = problem.retry_after.map(|after| after.as_secs().max(1));
+        let retry_after = problem.retry_after_seconds();
         let body = Some(match &problem.verbatim {
             None => Json::of(&problem.to_json()),
             // What is not JSON is passed on as a string.

@@ -110,6 +110,16 @@ impl Server {
         self.directory.path()
     }
 
+    /// The same at another address than the loopback's.
+    pub(crate) fn listening(toml: &str, listen: &str) -> Server {
+        let directory = TempDir::new().expect("a directory");
+        let config = directory.path().join("plainwire.toml");
+        std::fs::write(&config, format!("allow = true\n{toml}")).expect("a file");
+        let args = vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()];
+        let (child, address, stderr) = launch(&args, &directory.path().join("data"), listen);
+        Server { child, address, args, directory, stderr: Mutex::new(stderr), tls: None }
+    }
+
     fn start(directory: TempDir, args: Vec<String>) -> Server {
         let (child, address, stderr) = launch(&args, &directory.path().join("data"), "127.0.0.1:0");
         Server { child, address, args, directory, stderr: Mutex::new(stderr), tls: None }

@@ -33,6 +33,11 @@ const READ: &[&str] = &[
     "epoch_changed",
     "cursor_ahead",
     "websocket_version",
+    "query_too_long",
+    "headers",
+    "connections",
+    "busy",
+    "channels",
     "shutting_down",
     "store",
 ];
@@ -54,14 +59,19 @@ const WRITE: &[&str] = &[
     "stale",
     "too_large",
     "key_reused",
+    "query_too_long",
+    "headers",
+    "rate",
+    "connections",
     "busy",
+    "channels",
     "shutting_down",
     "store",
 ];
 /// What a change of a state may be refused for beside that.
 const CHANGE: &[&str] = &["overflow", "schema", "command_failed", "misconfigured", "state"];
 /// What a request without a body may be refused for whatever its route.
-const ROUTE: &[&str] = &["no_such_route", "method"];
+const ROUTE: &[&str] = &["no_such_route", "method", "query_too_long", "headers", "connections"];
 
 pub(super) fn paths() -> Value {
     json!({
