@@ -123,6 +123,7 @@ impl Algorithms {
     }
 
     /// The first of them.
+    #[cfg(test)]
     pub(super) fn first(self) -> Option<Algorithm> {
         Algorithm::ALL.into_iter().find(|&algorithm| self.contains(algorithm))
     }

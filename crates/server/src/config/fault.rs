@@ -109,18 +109,17 @@ fn place(text: &str, span: Range<usize>) -> Place {
     }
 }
 
-/// A line up to the value of a `secret`: what is wrong is shown on terminals and kept in logs, and a secret is not. It goes by the
-/// text, as a fault may be that there are no values yet.
+/// A line up to the value of a `secret` or `token`: what is wrong is shown on terminals and kept in logs, and these are not. It goes
+/// by the text, as a fault may be that there are no values yet.
 fn without_secret(line: &str) -> &str {
-    let mut searched = 0;
-    while let Some(at) = line[searched..].find("secret") {
-        searched += at + "secret".len();
-        let after = line[searched..].trim_start_matches(['"', '\'', ' ', '\t']);
-        if let Some(value) = after.strip_prefix('=') {
-            return &line[..line.len() - value.len()];
-        }
-    }
-    line
+    let value_of = |word: &str| {
+        let after = |(at, _)| line[at + word.len()..].trim_start_matches(['"', '\'', ' ', '\t']);
+        let mut values = line.match_indices(word).filter_map(|found| after(found).strip_prefix('='));
+        // What an expression compares is no value.
+        values.find(|value| !value.starts_with('=')).map(|value| line.len() - value.len())
+    };
+    let begin = ["secret", "token"].into_iter().filter_map(value_of).min();
+    &line[..begin.unwrap_or(line.len())]
 }
 
 /// The last character boundary up to `at`.

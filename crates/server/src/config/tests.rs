@@ -401,11 +401,16 @@ fn secrets_are_not_shown() {
         "auth = { cookie = 5, secret = 'sesame', jwks = 'x' }",
         "[[auth.key]]\nkid = 'a'\nsecret = 'sesame'",
         "[auth]\nkey = [{ kid = 5, secret = 'sesame' }]",
+        "[admin]\ntoken = 'sesame'",
+        "[admin]\ntoken='sesame\nlisten = 5",
+        "admin.token = 'sesame'",
     ] {
         let error = Config::parse(text, "x").unwrap_err();
         assert!(!error.to_string().contains("sesame"), "{error}");
         assert!(!format!("{error:?}").contains("sesame"), "{error:?}");
     }
+    let shown = Config::parse("[channel.a]\nallow.watch = \"token == nil\"", "x").unwrap_err().to_string();
+    assert!(shown.contains("token == nil"), "{shown}");
     let config = Config::parse(&format!("[auth]\nsecret = '{SECRET}'"), "x").unwrap();
     assert!(!format!("{config:?}").contains("thirty-two"));
 }
