@@ -89,7 +89,7 @@ fn options_are_read_and_bounded() {
     fault("[server]\nengine = 'tape'", "2:10", "only \"disk\" and \"memory\"");
     fault("[server]\nlisten = 'localhost'", "2:10", "127.0.0.1:8080");
     fault("[server]\norigins = ['a.example/x']", "2:11", "is no origin");
-    fault("[server]\norigins = 'a.example'", "2:11", "is no origin");
+    fault("[server]\norigins = 'https://a.example'", "2:11", "like [\"https://app.example\"]");
     fault("[server]\nhosts = [1]", "2:9", "expected a list of strings");
     fault("[server]\nhosts = ['a.example:80']", "2:9", "without a port");
     fault("[server]\nlisten = '0.0.0.0:80'\nconformance = true", "3:15", "loopback");
@@ -480,15 +480,15 @@ fn permissions_that_are_mistaken_are_shown() {
     fault("[allow]\nwacth = true", "2:1", "did you mean `watch`?");
     fault("[allow]\nwatch = 1", "2:9", "`true`, `false` or a CEL expression, not an integer");
     fault("[channel.a]\nallow.watch = 'tokn.sub == 1'", "2:16", "no variable `tokn`");
-    fault("[channel.a]\nallow.watch = 'token.sub =='", "2:", "`watch`");
+    fault("[channel.a]\nallow.watch = 'token.sub =='", "2:28", "`watch`");
     fault(
         "[channel.a]\nallow = { post = \"token.sub == channel.user\" }",
-        "2:",
+        "2:39",
         "no segment the name `user`, only `name`",
     );
     fault(
         "allow = 'channel.usr == 1'\n[channel.'a/{user}']",
-        "1:",
+        "1:17",
         "no segment the name `usr`, only `name`, `user`",
     );
     fault("[channel.a]\nallow = 'token'", "2:10", "never is");

@@ -24,9 +24,9 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, ORIGIN};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, ORIGIN};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use plainwire_protocol::websocket::Agreed;
 use plainwire_protocol::{ChannelName, NameError, Problem, Target};
 
@@ -42,6 +42,7 @@ pub(crate) use read::{OpeningPoll, PollTerms};
 
 use crate::access::{Caller, STREAMS};
 use crate::access_log::{Happened, REQUEST_ID, Record, request_id};
+use crate::auth::Carrier;
 use crate::channels::no_such_channel;
 use crate::limits::address_of;
 use crate::metrics::{Counts, MEDIA_TYPE, Transport, expose};
@@ -152,6 +153,7 @@ impl Service {
             let (from, meant) = self.provenance(&head);
             let origin = head.headers.get(ORIGIN).cloned();
             let preflight = cors::is_preflight(&head);
+            let headers_only = head.method == Method::HEAD && head.version == Version::HTTP_2;
             let allowed = match meant {
                 Ok(()) if preflight => Ok(()),
                 Ok(()) => from.check(read::is_websocket(&head), &head.method, false),
@@ -160,7 +162,8 @@ impl Service {
             let mut response = match allowed {
                 Ok(()) if preflight => cors::preflight(from),
                 Ok(()) => {
-                    self.answer(&mut head, body).await.unwrap_or_else(|problem| reply::problem(&problem))
+                    let answered = self.answer(&mut head, body, from).await;
+                    answered.unwrap_or_else(|problem| reply::problem(&problem))
                 }
                 Err(problem) => reply::problem(&problem),
             };
@@ -170,7 +173,7 @@ impl Service {
             if let Some(record) = record {
                 tell(&record, &response);
             }
-            response
+            if headers_only { without_content(response) } else { response }
         }
     }
 
@@ -200,7 +203,7 @@ impl Service {
     }
 
     /// The futures of what is rare are boxed: a read, of which there may be very many at a time, should not pay for their room.
-    async fn answer<B>(&self, head: &mut Parts, body: B) -> Result<Response<Body>, Problem>
+    async fn answer<B>(&self, head: &mut Parts, body: B, from: Provenance) -> Result<Response<Body>, Problem>
     where
         B: http_body::Body + Send + 'static,
         B::Data: Send,
@@ -214,11 +217,11 @@ impl Service {
         match self.route(uri.path())? {
             Route::Channel(target) => match (&method, target.command) {
                 (&Method::GET | &Method::HEAD | &Method::CONNECT, None) => {
-                    let caller = self.caller(head).await?;
+                    let caller = self.caller(head, from).await?;
                     read::read(&self.node, caller, vec![target.channel], false, &query, head).await
                 }
                 (&Method::POST | &Method::PUT | &Method::PATCH, command) => {
-                    let caller = self.caller(head).await?;
+                    let caller = self.caller(head, from).await?;
                     let name = &target.channel;
                     Box::pin(write::write(&self.node, &caller, name, command, &query, head, body)).await
                 }
@@ -228,7 +231,7 @@ impl Service {
             },
             Route::Live if matches!(method, Method::GET | Method::HEAD | Method::CONNECT) => {
                 let channels = query.channels()?;
-                let caller = self.caller(head).await?;
+                let caller = self.caller(head, from).await?;
                 read::read(&self.node, caller, channels, true, &query, head).await
             }
             Route::Conformance(route) => {
@@ -236,7 +239,7 @@ impl Service {
                 Box::pin(conformance::answer(&self.node, route, request)).await
             }
             Route::Renewal(id) if method == Method::POST => {
-                let caller = self.caller(head).await?;
+                let caller = self.caller(head, from).await?;
                 self.renew(id, &caller)
             }
             Route::Renewal(_) => Err(method_not_allowed("POST")),
@@ -304,10 +307,13 @@ impl Service {
     }
 
     /// Who asks. A credential that is there and wrong is refused, whatever the anonymous may do.
-    async fn caller(&self, head: &Parts) -> Result<Caller, Problem> {
+    async fn caller(&self, head: &Parts, from: Provenance) -> Result<Caller, Problem> {
         let auth = self.node.access().auth();
         let revision = self.node.access().revision();
         let credential = auth.credential(head)?;
+        if credential.as_ref().is_some_and(|credential| credential.carrier() == Carrier::Cookie) {
+            from.check(read::is_websocket(head), &head.method, true)?;
+        }
         let principal = match &credential {
             None => None,
             // Only a key that must be fetched is waited for.
@@ -370,6 +376,14 @@ async fn metrics(node: &Node) -> Response<Body> {
 /// What a client is told that took too long for the head of a request: a whole answer, the last on its connection.
 pub(crate) fn late_head() -> Vec<u8> {
     closing(&Problem::new(408, "timeout", "the head of the request took too long"))
+}
+
+/// The answer to a `HEAD` has no content (RFC 9110 §9.3.2). Over HTTP/1.1 hyper leaves it out, over HTTP/2 it does not.
+fn without_content(response: Response<Body>) -> Response<Body> {
+    let Some(length) = response.body().whole_length().filter(|length| *length > 0) else { return response };
+    let mut response = response.map(|_| Body::empty());
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    response
 }
 
 fn method_not_allowed(allow: &str) -> Problem {

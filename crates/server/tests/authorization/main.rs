@@ -4,4 +4,6 @@
 mod support;
 
 mod http2;
+mod matrix;
+mod names;
 mod origins;
