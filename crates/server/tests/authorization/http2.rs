@@ -25,6 +25,7 @@ impl Http2 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let sender = runtime.block_on(async {
             let stream = TcpStream::connect(address).await.expect("the server accepts");
+            stream.set_nodelay(true).expect("a socket");
             let opened = handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
             let (sender, connection) = opened.expect("it speaks HTTP/2");
             tokio::spawn(connection);
