@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use support::token::{SECRET, token};
 use support::watched::refused;
 use support::{Connection, DEADLINE, Live, Response, Server, Transport, WebSocket};
 
@@ -345,4 +346,77 @@ fn requests_under_way() {
     server.accepted("/log/b", "8");
     assert_eq!(waiting.response().status, 200);
     assert_eq!(live.message().data, json!(8));
+}
+
+#[test]
+fn streams_of_one_principal() {
+    let server = Server::guarded(&format!(
+        "[auth]\nsecret = \"{SECRET}\"\n[limits]\nconnections_per_principal = 2\n{CHANNELS}"
+    ));
+    let ann = format!("Bearer {}", token("ann", 600, &json!({"watch": ["**"], "post": ["**"]})));
+    let bob = format!("Bearer {}", token("bob", 600, &json!({"watch": ["**"]})));
+    let open = |bearer: &str, target: &str| {
+        let mut connection = server.connect();
+        let headers = [("authorization", bearer), ("accept", "text/event-stream")];
+        connection.request("GET", target, &headers, None).expect("it is sent");
+        let head = connection.head().expect("an answer");
+        (connection, head)
+    };
+    let (first, head) = open(&ann, "/log/a");
+    assert_eq!(head.status, 200);
+    let (_second, head) = open(&ann, "/log/b");
+    assert_eq!(head.status, 200);
+    assert_eq!(open(&ann, "/log/a").1.status, 429);
+    assert_eq!(open(&bob, "/log/a").1.status, 200, "another may");
+    let mut connection = server.connect();
+    let headers = [("authorization", ann.as_str())];
+    refused(&connection.ask("GET", "/log/a?wait=5", &headers, None), 429, "connections");
+    assert_eq!(connection.ask("POST", "/log/a", &headers, Some(b"1")).status, 201, "what ends at once is not counted");
+    drop(first);
+    until("a place is given back", || open(&ann, "/log/a").1.status == 200);
+}
+
+#[test]
+fn descriptors_are_left_for_the_store() {
+    let server = Server::with_descriptors(&format!("[limits]\nconnections_per_address = 1000\n{CHANNELS}"), 128);
+    server.told("fewer connections than configured");
+    let mut live = server.live(Transport::Sse, "/log/a");
+    live.until_live();
+    let mut publisher = server.connect();
+    assert_eq!(publisher.ask("POST", "/counter:add", &[], Some(b"{}")).status, 200);
+    // Far more than there are descriptors.
+    let crowd: Vec<Connection> = (0..300).map(|_| server.connect()).collect();
+    for number in 0..50 {
+        let body = number.to_string();
+        assert_eq!(publisher.ask("POST", "/log/a", &[], Some(body.as_bytes())).status, 201);
+        assert_eq!(publisher.ask("POST", "/counter:add", &[], Some(b"{}")).status, 200);
+        assert_eq!(live.message().data, json!(number));
+    }
+    assert!(server.descriptors() < 128, "{}", server.descriptors());
+    drop(crowd);
+    until("places are given back", || {
+        server.connect().try_ask("GET", "/counter", &[], None).is_ok_and(|response| response.status == 200)
+    });
+}
+
+#[test]
+fn accepting_waits_when_no_descriptor_is_left() {
+    let server = server("[limits]\nconnections_per_address = 1000");
+    let mut live = server.live(Transport::WebSocket, "/log/a");
+    live.until_live();
+    let mut publisher = server.connect();
+    assert_eq!(publisher.ask("POST", "/log/a", &[], Some(b"0")).status, 201);
+    assert_eq!(live.message().data, json!(0));
+    server.limit_descriptors(server.descriptors());
+    let mut waiting = server.connect();
+    waiting.request("GET", "/log/a", &[], None).expect("it is sent");
+    server.told("no connection can be accepted");
+    for number in 1..50 {
+        let body = number.to_string();
+        assert_eq!(publisher.ask("POST", "/log/a", &[], Some(body.as_bytes())).status, 201);
+        assert_eq!(live.message().data, json!(number));
+    }
+    server.limit_descriptors(1_000);
+    assert_eq!(waiting.response().json()["messages"].as_array().map(Vec::len), Some(50));
+    assert_eq!(server.get("/log/a").status, 200);
 }

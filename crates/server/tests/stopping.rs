@@ -127,3 +127,85 @@ fn it_starts_again_where_it_was() {
         assert_eq!((message.channel.as_deref(), &message.data), (Some("log/b"), &json!(2)), "{transport:?}");
     }
 }
+
+#[test]
+fn many_are_told_one_after_the_other_and_served_until_then() {
+    let mut server = Server::with_config(
+        "[server]\nshutdown_timeout = \"20s\"\ndrain_time = \"10s\"\n[limits]\nconnections_per_address = 10000\n\
+         [channel.\"log/*\"]\ndurability = \"write\"\n",
+    );
+    let mut streams: Vec<Live> = (0..2_000)
+        .map(|index| {
+            let mut live = server.live(Transport::STREAMS[index % 4], "/log/a");
+            live.until_live();
+            live
+        })
+        .collect();
+    // What is kept alive by a worker, and by hyper.
+    let mut kept: Vec<Connection> = (0..60)
+        .map(|index| {
+            let mut connection = server.connect();
+            let (method, body) = if index % 2 == 0 { ("GET", None) } else { ("POST", Some(&b"0"[..])) };
+            assert!(connection.ask(method, "/log/other", &[], body).status < 300);
+            connection
+        })
+        .collect();
+    let mut ready = server.connect();
+    server.terminate();
+    let begun = Instant::now();
+    server.told("stopping");
+    // Whoever asks on a connection that is still there is served: a stream that ends in order, a write that counts.
+    let (mut told, mut written, mut closed) = (0, 0, 0);
+    for (index, connection) in kept.iter_mut().enumerate() {
+        if index % 3 == 0 {
+            match connection.try_ask("POST", "/log/a", &[], Some(b"1")) {
+                Ok(response) if response.status == 201 => written += 1,
+                Ok(response) => assert_eq!(response.problem(), (503, "shutting_down".to_owned())),
+                Err(_) => closed += 1,
+            }
+            continue;
+        }
+        match connection.try_ask("GET", "/log/a", &[("accept", "text/event-stream")], None) {
+            Ok(response) => {
+                assert_eq!(response.status, 200, "nothing stops an EventSource for good: {response:?}");
+                assert!(response.text().contains("event: @drain"), "{response:?}");
+                told += 1;
+            }
+            Err(_) => closed += 1,
+        }
+    }
+    assert!(told > 0 && written > 0, "{told} were told, {written} written, {closed} closed");
+    if let Ok(response) = ready.try_ask("GET", "/_/ready", &[], None) {
+        assert_eq!(response.status, 503);
+    }
+    let mut at = Vec::new();
+    for live in &mut streams {
+        while !live.next().expect("a goodbye").is("@drain") {}
+        at.push(begun.elapsed());
+        while live.next().is_ok() {}
+    }
+    let last = *at.iter().max().expect("there are some");
+    assert!(last >= Duration::from_millis(800), "all were told within {last:?}");
+    assert!(server.wait().success());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    server.restart();
+    let messages = server.get("/log/a?since=0").json()["messages"].as_array().map(Vec::len);
+    assert_eq!(messages, Some(written), "what was acknowledged is there");
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let mut server = Server::with_config("[server]\nshutdown_timeout = \"5m\"\n[channel.\"log/*\"]\n");
+    server.accepted("/log/a", "1");
+    let mut held = server.connect();
+    held.send(b"POST /log/a HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
+    assert_eq!(held.head().expect("its body is awaited").status, 100);
+    server.terminate();
+    server.told("stopping");
+    let begun = Instant::now();
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(128 + 15));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    server.restart();
+    assert_eq!(server.get("/log/a?since=0").json()["messages"].as_array().map(Vec::len), Some(1));
+}

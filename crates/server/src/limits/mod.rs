@@ -241,6 +241,17 @@ pub(crate) struct StreamGuard {
     principal: Option<NonZeroU64>,
 }
 
+impl StreamGuard {
+    /// Also holds what `more` holds: of a stream that is somebody's from now on.
+    pub(crate) fn join(held: &mut Option<StreamGuard>, more: Option<StreamGuard>) {
+        match (held, more) {
+            (Some(held), Some(mut more)) if held.principal.is_none() => held.principal = more.principal.take(),
+            (held @ None, more) => *held = more,
+            (Some(_), _) => {}
+        }
+    }
+}
+
 impl Drop for StreamGuard {
     fn drop(&mut self) {
         for key in self.client.into_iter().chain(self.principal) {
@@ -330,6 +341,13 @@ mod tests {
         assert!(refused.retry_after.is_some());
         assert!(stream(address("192.0.2.3"), Some("bob")).is_ok(), "what was refused is not counted");
         drop((first, second));
+        // One that shows its credential later.
+        let mut held = stream(client, None).unwrap();
+        StreamGuard::join(&mut held, stream(address("192.0.2.2"), Some("ann")).unwrap());
+        let other = stream(address("192.0.2.3"), Some("ann")).unwrap();
+        assert!(stream(address("192.0.2.4"), Some("ann")).is_err());
+        drop((held, other));
+        assert!(admission.counts.len() == 1, "the proxy's connections are left");
         assert!(stream(client, Some("ann")).is_ok());
         // Without a proxy the connection is counted already.
         assert!(admission.stream(&config, Some(client), Some(client), None).unwrap().is_none());

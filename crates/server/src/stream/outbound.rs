@@ -100,12 +100,22 @@ impl Outbound {
     }
 
     /// Goes on with another credential.
-    pub(crate) fn renew(self: Pin<&mut Self>, principal: Arc<Principal>) {
+    pub(crate) fn renew(
+        self: Pin<&mut Self>,
+        principal: Arc<Principal>,
+        guard: Option<StreamGuard>,
+    ) {
         let mut this = self.project();
+        StreamGuard::join(this.guard, guard);
         this.standing.renew(principal);
         let now = Instant::now();
         *this.pace = Pace::new(now, &this.node.config(), this.standing.remaining());
         this.timer.as_mut().reset(now.into());
+    }
+
+    /// Something else was sent to the client: it need not be shown that the server lives.
+    pub(crate) fn sent_otherwise(self: Pin<&mut Self>) {
+        self.project().pace.sent(Instant::now());
     }
 
     /// Who listens.

@@ -81,7 +81,7 @@ pub(super) struct Connection {
     /// Nothing was asked on it yet.
     fresh: bool,
     /// Counts what it is for now, if there is anything to count it for.
-    guard: Option<StreamGuard>,
+    pub(super) guard: Option<StreamGuard>,
     pub(super) counted: Counted,
     /// Bytes sent since it was taken for its role.
     pub(super) sent: u64,

@@ -18,6 +18,7 @@ use crate::access::Caller;
 use crate::auth::Principal;
 use crate::channels::OpenChannel;
 use crate::config::Config;
+use crate::limits::StreamGuard;
 use crate::metrics::{Carrier, Counts, Transport};
 use crate::stream::{Pace, Standing};
 use crate::ws::{Awaited, CLOSE_TIMEOUT, Conversation, Watching};
@@ -226,6 +227,7 @@ impl Connection {
             feeds: &mut self.feeds,
             standing: &mut self.standing,
             pace: &mut self.pace,
+            guard: &mut self.guard,
             topics,
             counts,
             config,
@@ -278,6 +280,7 @@ struct Listening<'a> {
     feeds: &'a mut Feeds<Seat>,
     standing: &'a mut Standing,
     pace: &'a mut Pace,
+    guard: &'a mut Option<StreamGuard>,
     topics: &'a mut Topics,
     counts: &'a Counts,
     config: &'a Config,
@@ -314,7 +317,8 @@ impl Watching for Listening<'_> {
         self.standing.caller()
     }
 
-    fn renew(&mut self, principal: Arc<Principal>) {
+    fn renew(&mut self, principal: Arc<Principal>, guard: Option<StreamGuard>) {
+        StreamGuard::join(self.guard, guard);
         self.standing.renew(principal);
         *self.pace = Pace::new(self.now, self.config, self.standing.remaining());
     }

@@ -24,6 +24,7 @@ use crate::auth::Principal;
 use crate::channels::OpenChannel;
 use crate::config::Config;
 use crate::metrics::Counts;
+use crate::limits::StreamGuard;
 use crate::node::Node;
 
 /// Unsent bytes from which nothing more is read: a client that does not read its replies may not ask on.
@@ -44,7 +45,7 @@ pub(crate) trait Watching {
     /// Who reads them.
     fn caller(&self) -> &Caller;
     /// Goes on with another credential.
-    fn renew(&mut self, principal: Arc<Principal>);
+    fn renew(&mut self, principal: Arc<Principal>, guard: Option<StreamGuard>);
 }
 
 /// What a client may have once it has shown a credential, in its first message: the channels of its handshake, and until when.
@@ -143,6 +144,13 @@ impl Conversation {
     /// Whether our close frame was made.
     pub(crate) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing | Phase::Closed)
+    }
+
+    /// Asks the client for a sign of life.
+    pub(crate) fn ping(&mut self) {
+        let mut frame = Vec::with_capacity(2);
+        websocket::encode(OpCode::Ping, b"", None, &mut frame);
+        self.output.extend_from_slice(&frame);
     }
 
     /// What is to be sent, before any push.
@@ -275,7 +283,14 @@ impl Conversation {
                 {
                     return self.reply(&Reply::problem(reply.id, &problem));
                 }
-                watching.renew(principal);
+                // Nobody's until now, it was not counted.
+                let was_nobodys = watching.caller().principal.is_none();
+                let subject = principal.subject().filter(|_| was_nobodys);
+                let guard = match node.admission().stream(&node.config(), None, None, subject) {
+                    Ok(guard) => guard,
+                    Err(problem) => return self.reply(&Reply::problem(reply.id, &problem)),
+                };
+                watching.renew(principal, guard);
                 self.awaited = None;
                 self.reply(&reply);
                 for (channel, start) in watched {

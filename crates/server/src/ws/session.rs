@@ -12,12 +12,13 @@ use plainwire_hub::Start;
 use plainwire_protocol::ChannelName;
 use plainwire_protocol::websocket::{Agreed, CloseCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep_until, timeout};
+use tokio::time::{Sleep, sleep, sleep_until, timeout};
 
 use super::conversation::{Awaited, Conversation, Watching, close_code};
 use crate::access::Caller;
 use crate::auth::Principal;
 use crate::channels::OpenChannel;
+use crate::limits::StreamGuard;
 use crate::node::Node;
 use crate::stream::{End, Opening, Outbound};
 
@@ -36,6 +37,10 @@ pub(crate) struct Session<IO> {
     pushes: Bytes,
     /// Fires when a credential must have come.
     patience: Option<Pin<Box<Sleep>>>,
+    /// Fires once a heartbeat, however much is sent.
+    beat: Pin<Box<Sleep>>,
+    /// Whether a ping was sent and nothing was heard since.
+    silent: bool,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
@@ -54,7 +59,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
         let conversation = Conversation::new(&node.config(), deflate, counts, awaited);
         let patience = conversation.awaits_until().map(|until| Box::pin(sleep_until(until.into())));
         let outbound = Box::pin(Outbound::new(opening));
-        Session { node, io, conversation, outbound, pushes: Bytes::new(), patience }
+        let beat = Box::pin(sleep(node.config().server.heartbeat));
+        Session { node, io, conversation, outbound, pushes: Bytes::new(), patience, beat, silent: false }
     }
 
     /// Runs until the connection is over.
@@ -73,6 +79,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             self.poll_patience(cx);
+            self.poll_beat(cx)?;
             let blocked = self.poll_flush(cx)?.is_pending();
             if self.conversation.is_closing() {
                 return Poll::Ready(Ok(()));
@@ -98,12 +105,33 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
         }
     }
 
+    /// Asks the client for a sign of life once a heartbeat, and looks whether there was one. A client that has not taken all that was
+    /// sent to it may not have heard the question.
+    fn poll_beat(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.beat.as_mut().poll(cx).is_ready() {
+            if std::mem::take(&mut self.silent) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            if self.conversation.is_open() && self.pushes.is_empty() && self.conversation.output().is_empty() {
+                self.conversation.ping();
+                self.outbound.as_mut().sent_otherwise();
+                self.silent = true;
+            }
+            let next = tokio::time::Instant::now() + self.node.config().server.heartbeat;
+            self.beat.as_mut().reset(next);
+        }
+        Ok(())
+    }
+
     /// Reads once and takes what has arrived.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         match self.poll_chunk(cx)? {
             Poll::Pending => return Ok(false),
             Poll::Ready(None) => self.conversation.hung_up(),
-            Poll::Ready(Some(mut input)) => self.conversation.receive(&self.node.config(), &mut input),
+            Poll::Ready(Some(mut input)) => {
+                self.silent = false;
+                self.conversation.receive(&self.node.config(), &mut input);
+            }
         }
         Ok(true)
     }
@@ -209,7 +237,7 @@ impl Watching for Pin<&mut Outbound> {
         Outbound::caller(self)
     }
 
-    fn renew(&mut self, principal: Arc<Principal>) {
-        self.as_mut().renew(principal);
+    fn renew(&mut self, principal: Arc<Principal>, guard: Option<StreamGuard>) {
+        self.as_mut().renew(principal, guard);
     }
 }

@@ -82,6 +82,31 @@ impl Server {
         Server::guarded(&format!("{open}{toml}"))
     }
 
+    /// The same with so many descriptors for everything.
+    pub(crate) fn with_descriptors(toml: &str, most: usize) -> Server {
+        let directory = TempDir::new().expect("a directory");
+        let config = directory.path().join("plainwire.toml");
+        std::fs::write(&config, format!("allow = true\n{toml}")).expect("a file");
+        let args = vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()];
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), PLAINWIRE]).args(&args);
+        command.args(["--listen", "127.0.0.1:0", "--data"]).arg(directory.path().join("data"));
+        let (child, address, stderr) = attach(command);
+        Server { child, address, args, directory, stderr: Mutex::new(stderr), tls: None }
+    }
+
+    /// Changes how many descriptors it may have, while it runs.
+    pub(crate) fn limit_descriptors(&self, most: usize) {
+        let limit = format!("--nofile={most}:1048576");
+        let status = Command::new("prlimit").args(["--pid", &self.pid().to_string(), &limit]).status();
+        assert!(status.expect("prlimit runs").success());
+    }
+
+    /// How many descriptors it has.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a running process").count()
+    }
+
     /// `plainwire serve` with a configuration, closed where it says nothing.
     pub(crate) fn guarded(toml: &str) -> Server {
         let directory = TempDir::new().expect("a directory");
