@@ -97,7 +97,7 @@ impl Server {
 
     /// Changes how many descriptors it may have, while it runs.
     pub(crate) fn limit_descriptors(&self, most: usize) {
-        let limit = format!("--nofile={most}:1048576");
+        let limit = format!("--nofile={most}:");
         let status = Command::new("prlimit").args(["--pid", &self.pid().to_string(), &limit]).status();
         assert!(status.expect("prlimit runs").success());
     }
