@@ -56,7 +56,8 @@ impl Network {
     /// Does something from within it. What is connected there stays connected there.
     fn within<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
         let inside = || {
-            let file = std::fs::File::open(format!("/run/netns/{}", self.name)).expect("the network is there");
+            let file =
+                std::fs::File::open(format!("/run/netns/{}", self.name)).expect("the network is there");
             move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network))
                 .expect("it can be entered");
             act()

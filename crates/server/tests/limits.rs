@@ -49,12 +49,16 @@ fn connections_in_all() {
     // Also one that sends its request at once, and a WebSocket: before its 101.
     let mut connection = server.connect();
     refused(&connection.ask("POST", "/log/a", &[], Some(b"1")), 503, "connections");
-    let handshake = WebSocket::try_open(server.connect(), "/log/a", plainwire::protocol::websocket::DeflateConfig::OFF);
+    let handshake =
+        WebSocket::try_open(server.connect(), "/log/a", plainwire::protocol::websocket::DeflateConfig::OFF);
     assert!(handshake.is_err());
     // Those that are open hear of what is written on one of them, and what one leaves another takes.
     drop(open.pop());
     until("a place is given back", || {
-        server.connect().try_ask("POST", "/log/a", &[], Some(b"2")).is_ok_and(|response| response.status == 201)
+        server
+            .connect()
+            .try_ask("POST", "/log/a", &[], Some(b"2"))
+            .is_ok_and(|response| response.status == 201)
     });
     for live in &mut open {
         assert_eq!(live.message().data, json!(2));
@@ -170,7 +174,10 @@ fn heads_and_queries() {
         // It may not be read to its end.
         let _ = connection.stream.write_all(head.as_bytes());
         let answer = connection.head();
-        assert!(answer.as_ref().map_or(true, |head| head.status == 431 || head.status == status), "{answer:?}");
+        assert!(
+            answer.as_ref().map_or(true, |head| head.status == 431 || head.status == status),
+            "{answer:?}"
+        );
         assert!(connection.ends());
     }
     let names: String = (0..200).map(|index| format!("x-{index}: 1\r\n")).collect();
@@ -183,9 +190,7 @@ fn heads_and_queries() {
 
 #[test]
 fn the_rate_of_messages_and_of_commands() {
-    let server = server(
-        "[limits]\npublish_rate = 2\npublish_burst = 3\ncommand_rate = 1\ncommand_burst = 1",
-    );
+    let server = server("[limits]\npublish_rate = 2\npublish_burst = 3\ncommand_rate = 1\ncommand_burst = 1");
     let mut connection = server.connect();
     for index in 0..3 {
         let body = index.to_string();
@@ -197,7 +202,10 @@ fn the_rate_of_messages_and_of_commands() {
     // Commands are counted by themselves, and reads are not.
     assert_eq!(connection.ask("POST", "/counter:add", &[], Some(b"{}")).status, 200);
     refused(&connection.ask("POST", "/counter:add", &[], Some(b"{}")), 429, "rate");
-    assert_eq!(connection.ask("GET", "/log/a", &[], None).json()["messages"].as_array().map(Vec::len), Some(3));
+    assert_eq!(
+        connection.ask("GET", "/log/a", &[], None).json()["messages"].as_array().map(Vec::len),
+        Some(3)
+    );
     assert_eq!(connection.ask("GET", "/counter", &[], None).json(), json!({"count": 1}));
     // Another connection of the same address is no way around; time is.
     refused(&server.connect().ask("POST", "/log/a", &[], Some(b"3")), 429, "rate");
@@ -206,7 +214,8 @@ fn the_rate_of_messages_and_of_commands() {
 
 #[test]
 fn the_rate_of_clients_behind_a_proxy() {
-    let server = server("[server]\ntrusted_proxies = ['127.0.0.0/8']\n[limits]\npublish_rate = 1\npublish_burst = 1");
+    let server =
+        server("[server]\ntrusted_proxies = ['127.0.0.0/8']\n[limits]\npublish_rate = 1\npublish_burst = 1");
     let mut connection = server.connect();
     let mut post = |client| connection.ask("POST", "/log/a", &[("x-forwarded-for", client)], Some(b"1"));
     assert_eq!(post("192.0.2.1").status, 201);

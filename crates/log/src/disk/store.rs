@@ -10,10 +10,10 @@ use fjall::{
 };
 use plainwire_protocol::{ChannelName, Offset};
 
+use super::DiskOptions;
 use super::codec::{COMMIT_KEY, Damaged, IDENTITY_KEY, Identity, decode_commit, decode_identity};
 use super::codec::{encode_commit, encode_identity};
 use super::journal::Journal;
-use super::DiskOptions;
 use crate::LogError;
 
 /// The database's directory in the data directory.
@@ -79,9 +79,8 @@ impl Store {
         options: &DiskOptions,
     ) -> Result<Store, StoreError> {
         // fjall takes some damage for a bug of its own and panics.
-        let opened = panic::catch_unwind(AssertUnwindSafe(|| {
-            Store::open_database(dir, checked, is_new, options)
-        }));
+        let opened =
+            panic::catch_unwind(AssertUnwindSafe(|| Store::open_database(dir, checked, is_new, options)));
         opened.unwrap_or_else(|_| {
             let path = dir.join(STORE_DIR);
             Err(StoreError::Damaged(format!("the store in {} does not make sense", path.display())))

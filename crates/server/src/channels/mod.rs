@@ -184,8 +184,12 @@ impl Channels {
                 }
             }
             if !self.drop_oldest(&mut self.idle.lock()) {
-                return Err(Problem::new(503, "channels", format!("at most {most} channels are in use at a time"))
-                    .retry_after(CHANNELS_RETRY));
+                return Err(Problem::new(
+                    503,
+                    "channels",
+                    format!("at most {most} channels are in use at a time"),
+                )
+                .retry_after(CHANNELS_RETRY));
             }
         }
     }

@@ -261,7 +261,9 @@ impl Kind for ProxyHeaderName {
         match text.to_ascii_lowercase().as_str() {
             "x-forwarded-for" => Ok(ProxyHeader::XForwardedFor),
             "forwarded" => Ok(ProxyHeader::Forwarded),
-            _ => Err(format!("\"{text}\" is not what proxies write: only \"x-forwarded-for\" and \"forwarded\" are read")),
+            _ => Err(format!(
+                "\"{text}\" is not what proxies write: only \"x-forwarded-for\" and \"forwarded\" are read"
+            )),
         }
     }
 }

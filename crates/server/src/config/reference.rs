@@ -49,7 +49,10 @@ fn limits(text: &mut String) {
             let (Some(beyond), Some((least, most))) = (row.beyond, row.bounds) else { continue };
             let Row { name, default, .. } = row;
             let purpose = row.purpose.trim();
-            let _ = writeln!(text, "| `{section}` `{name}` | `{default}` | {least} to {most} | {purpose} | {beyond} |");
+            let _ = writeln!(
+                text,
+                "| `{section}` `{name}` | `{default}` | {least} to {most} | {purpose} | {beyond} |"
+            );
         }
     }
 }

@@ -35,10 +35,10 @@ pub use body::Body;
 pub(crate) use head::{Length, write_head, write_headers};
 use host::Front;
 use origin::Provenance;
-pub(crate) use reply::closing;
 use query::Query;
 pub(crate) use query::channel_name;
 pub(crate) use read::{OpeningPoll, PollTerms};
+pub(crate) use reply::closing;
 
 use crate::access::{Caller, STREAMS};
 use crate::access_log::{Happened, REQUEST_ID, Record, request_id};
@@ -142,7 +142,10 @@ impl Service {
     {
         let (mut head, body) = request.into_parts();
         async move {
-            let record = self.node.access_log().map(|log| Arc::new(Record::new(log, &head, address_of(&head, &self.node.config()))));
+            let record = self
+                .node
+                .access_log()
+                .map(|log| Arc::new(Record::new(log, &head, address_of(&head, &self.node.config()))));
             let id = match &record {
                 Some(record) => {
                     head.extensions.insert(record.clone());

@@ -153,7 +153,8 @@ fn stream(
         _ => (Framing::ndjson(resume), ndjson::MEDIA_TYPE),
     };
     let transport = framing.transport();
-    let mut response = Response::new(Body::stream(begin.opening(node, framing, guard, request)).of(transport));
+    let mut response =
+        Response::new(Body::stream(begin.opening(node, framing, guard, request)).of(transport));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     // An EventSource never looks into the cache; for `fetch` Chromium lets a second request of the same URL wait for

@@ -18,19 +18,19 @@ pub(crate) fn peer_of(head: &Parts) -> Option<IpAddr> {
 
 /// Where the client of a request is, as far as that is known: an embedding program does not say.
 pub(crate) fn address_of(head: &Parts, config: &Config) -> Option<IpAddr> {
-    Some(client_address(peer_of(head)?, &head.headers, &config.server.trusted_proxies, config.server.proxy_header))
+    Some(client_address(
+        peer_of(head)?,
+        &head.headers,
+        &config.server.trusted_proxies,
+        config.server.proxy_header,
+    ))
 }
 
 /// The address of the client. If the peer is a trusted proxy, that is the rightmost hop of the header that proxies write which is not a
 /// trusted proxy itself: everything to the left of it may have been made up. Where that is no address, it is the proxy that wrote it.
 ///
 /// Only one header counts: a proxy passes on the other one as the client sent it.
-fn client_address(
-    peer: IpAddr,
-    headers: &HeaderMap,
-    trusted: &[IpNet],
-    header: ProxyHeader,
-) -> IpAddr {
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], header: ProxyHeader) -> IpAddr {
     let mut nearest = peer.to_canonical();
     if !is_trusted(nearest, trusted) {
         return nearest;
@@ -164,7 +164,16 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_the_proxy_that_wrote_it() {
-        for bad in ["", "unknown", "192.0.2.1, ", "192.0.2.1, 300.0.0.1", "192.0.2.1 192.0.2.2", "\u{e4}", "\"192.0.2.1", "a\"b,c"] {
+        for bad in [
+            "",
+            "unknown",
+            "192.0.2.1, ",
+            "192.0.2.1, 300.0.0.1",
+            "192.0.2.1 192.0.2.2",
+            "\u{e4}",
+            "\"192.0.2.1",
+            "a\"b,c",
+        ] {
             assert_eq!(behind(bad), PROXY, "{bad:?}");
         }
         assert_eq!(behind("192.0.2.1, nonsense, 10.0.0.9"), "10.0.0.9");
@@ -185,7 +194,14 @@ mod tests {
         assert_eq!(forwarded("for=192.0.2.60;proto=http;by=203.0.113.43"), "192.0.2.60");
         assert_eq!(forwarded("for=192.0.2.43, for=198.51.100.17"), "198.51.100.17");
         assert_eq!(forwarded("for=192.0.2.43;host=\"a,b;for=1.1.1.1\", for=10.0.0.3"), "192.0.2.43");
-        for bad in ["for=unknown", "for=_gazonk", "proto=http", "for=\"[2001:db8::1\"", "for=\"192.0.2.1", "for=192.0.2.1;for=192.0.2.2"] {
+        for bad in [
+            "for=unknown",
+            "for=_gazonk",
+            "proto=http",
+            "for=\"[2001:db8::1\"",
+            "for=\"192.0.2.1",
+            "for=192.0.2.1;for=192.0.2.2",
+        ] {
             assert_eq!(forwarded(bad), PROXY, "{bad}");
         }
     }

@@ -60,7 +60,11 @@ mod tests {
     fn the_store_has_its_part() {
         for (all, store, connections) in [(128, 16, 52), (1024, 128, 724), (1 << 20, 900, (1 << 20) - 1072)] {
             let descriptors = Descriptors(all);
-            assert_eq!((descriptors.for_store(), descriptors.for_connections(2)), (store, connections), "{all}");
+            assert_eq!(
+                (descriptors.for_store(), descriptors.for_connections(2)),
+                (store, connections),
+                "{all}"
+            );
         }
         assert_eq!(Descriptors(10).for_connections(2), 1);
     }

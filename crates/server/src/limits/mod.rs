@@ -130,7 +130,8 @@ impl Admission {
             return Err(Refused::Connections);
         }
         // A proxy's connections are those of many; its clients' streams are counted when it is known whose they are.
-        let of_one = if config.server.is_trusted_proxy(peer) { usize::MAX } else { most_of_one(config, most) };
+        let of_one =
+            if config.server.is_trusted_proxy(peer) { usize::MAX } else { most_of_one(config, most) };
         if self.counts.add(&Who::Peer(peer.into()), of_one).is_none() {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::PerAddress);
@@ -369,9 +370,9 @@ mod tests {
         let admission = Admission::new();
         let now = Instant::now();
         let publish = |address, principal, now| {
-            admission.write(&config, Writing::Publish, Some(address), principal, now).map_err(|refused| {
-                (refused.status, refused.retry_after)
-            })
+            admission
+                .write(&config, Writing::Publish, Some(address), principal, now)
+                .map_err(|refused| (refused.status, refused.retry_after))
         };
         let ann = address("192.0.2.1");
         assert_eq!((publish(ann, None, now), publish(ann, None, now)), (Ok(()), Ok(())));
@@ -386,7 +387,10 @@ mod tests {
         }
         assert_eq!(publish(address("192.0.2.12"), Some("ann"), later), Err((429, wait)));
         for _ in 0..100 {
-            assert!(admission.write(&config, Writing::Command, Some(ann), None, now).is_ok(), "no rate is set");
+            assert!(
+                admission.write(&config, Writing::Command, Some(ann), None, now).is_ok(),
+                "no rate is set"
+            );
         }
     }
 }

@@ -97,7 +97,10 @@ mod tests {
             assert_eq!(rates.take(&client(1), rate, start), Ok(()));
         }
         assert_eq!(rates.take(&client(1), rate, start), Err(Duration::from_millis(250)));
-        assert_eq!(rates.take(&client(1), rate, start + Duration::from_millis(249)), Err(Duration::from_millis(1)));
+        assert_eq!(
+            rates.take(&client(1), rate, start + Duration::from_millis(249)),
+            Err(Duration::from_millis(1))
+        );
         assert_eq!(rates.take(&client(1), rate, start + Duration::from_millis(250)), Ok(()));
         // What was refused cost nothing, and a burst comes back, no more.
         let later = start + Duration::from_secs(100);

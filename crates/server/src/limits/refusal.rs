@@ -37,7 +37,6 @@ impl Refused {
         };
         problem.retry_after(RETRY_STREAM)
     }
-
 }
 
 /// Who waits for refused clients to hang up.

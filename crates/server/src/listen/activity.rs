@@ -144,7 +144,10 @@ impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(None) = polled {
             self.busy = None;
@@ -167,7 +170,8 @@ mod tests {
 
     #[test]
     fn limits_follow_what_happens() {
-        let config = Config::parse("[server]\nheader_timeout = '2s'\n[limits]\nidle_timeout = '60s'", "x").unwrap();
+        let config =
+            Config::parse("[server]\nheader_timeout = '2s'\n[limits]\nidle_timeout = '60s'", "x").unwrap();
         let start = Instant::now();
         let activity = Activity::new(&config, start + Duration::from_secs(1));
         let late = |activity: &Activity| {

@@ -16,8 +16,8 @@ use super::Written;
 use crate::access::Caller;
 use crate::channels::{Attempt, Channel, Channels, KeyClaim, OpenChannel, Terms, Write, store_problem};
 use crate::clock;
-use crate::limits::Writing;
 use crate::handler::{Handler, Question};
+use crate::limits::Writing;
 use crate::metrics;
 
 /// How often a write is decided anew because the channel moved on, or what it was decided upon was not committed.

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::response::Parts;
 use mio::{Registry, Token};
 use plainwire_hub::Feeds;
-use plainwire_protocol::websocket::CloseCode;
 
 use super::Counted;
 use super::answer::Polling;
@@ -18,19 +17,17 @@ use super::inbox::Note;
 use super::requests::Talking;
 use super::shared::Shared;
 use super::socket::Socket;
+use super::timing::Patience;
 use super::topics::Seat;
 use crate::access_log::{Happened, Record};
 use crate::http::{Length, Live, write_head};
 use crate::limits::StreamGuard;
 use crate::metrics::{Carrier, Http, Transport};
-use crate::stream::{Due, Framing, Pace, Standing, jittered};
+use crate::stream::{Framing, Pace, Standing, jittered};
 use crate::tls::Link;
-use crate::ws::CLOSE_TIMEOUT;
 
 /// Steps from one role to the next at a time: some requests that come one right after the other.
 const MAX_REQUESTS: usize = 32;
-/// Reads for nothing from one socket at a time.
-const MAX_READS: usize = 8;
 
 /// A connection among those of its worker: its place, and which of those that had it in turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,18 +65,18 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     /// The client will send nothing more.
     pub(super) hung_up: bool,
-    patience: Patience,
+    pub(super) patience: Patience,
     pub(super) pace: Pace,
     /// Who listens, if anybody does.
     pub(super) standing: Standing,
     /// Its place among the timers: no later than it wants to be looked at.
-    timer: Option<Instant>,
+    pub(super) timer: Option<Instant>,
     /// The read of the log that it waits for, if its feeds wait for a page.
     pub(super) read: u64,
     /// What was read beyond the request.
     pub(super) early: Option<Box<Bytes>>,
     /// Nothing was asked on it yet.
-    fresh: bool,
+    pub(super) fresh: bool,
     /// Counts what it is for now, if there is anything to count it for.
     pub(super) guard: Option<StreamGuard>,
     pub(super) counted: Counted,
@@ -125,24 +122,6 @@ impl Role {
             _ => Carrier::Requests,
         }
     }
-}
-
-/// How it is found out that the client is gone without a word, or takes nothing any more.
-///
-/// On a stream the kernel ends the connection when something that was sent is not confirmed within a heartbeat. But its time also runs
-/// while a client has no room, from when it first had none, however much it takes after that (measured on Linux 6.18: a client
-/// that read 20 KiB/s was cut as if it were gone). So when a socket refuses bytes the kernel is told to be patient, and a connection
-/// that takes nothing at all is cut here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
-    /// As the kernel is by itself.
-    Kernel,
-    /// What is sent must be confirmed within a heartbeat.
-    Heartbeat,
-    /// The socket refused bytes: the kernel is patient.
-    Refused,
-    /// It has taken all since. What the kernel still holds may take another heartbeat.
-    Taken,
 }
 
 /// What becomes of a connection that has sent everything.
@@ -253,29 +232,6 @@ impl Connection {
         }
     }
 
-    /// The server drains, and its turn to go comes then.
-    pub(super) fn leave_at(&mut self, turn: Instant, shared: &mut Shared) -> Fate {
-        self.leave_by(turn);
-        if turn <= shared.now {
-            self.feeds.look();
-            return self.pump(shared);
-        }
-        self.wait(shared);
-        Fate::Stays
-    }
-
-    fn leave_by(&mut self, turn: Instant) {
-        self.pace.leave_by(turn);
-        if let Role::Poll(polling) = &mut self.role {
-            polling.deadline = polling.deadline.min(turn);
-        }
-    }
-
-    /// Whether the server drains, and its turn to go has come.
-    pub(super) fn is_leaving(&self, shared: &Shared) -> bool {
-        shared.draining && shared.now >= self.pace.deadline()
-    }
-
     /// Answers what it was taken over for.
     pub(super) fn take_over(&mut self, head: &Parts, live: Live, shared: &mut Shared) -> Fate {
         self.begin(head, live, shared);
@@ -359,109 +315,10 @@ impl Connection {
         Ok(self.later(shared))
     }
 
-    /// Says goodbye to the socket.
-    pub(super) fn leave(&mut self, shared: &mut Shared) -> Fate {
-        if self.socket.finish().is_err() {
-            return Fate::Ends;
-        }
-        self.rise(shared);
-        let limit = shared.now + CLOSE_TIMEOUT;
-        self.role = Role::Leaving(limit);
-        self.wait(shared);
-        self.discard(limit, shared)
-    }
-
-    fn discard(&mut self, limit: Instant, shared: &mut Shared) -> Fate {
-        for _ in 0..MAX_READS {
-            match self.socket.read(&mut shared.buffer) {
-                Ok(Some(0)) | Err(_) => return Fate::Ends,
-                Ok(Some(_)) => {}
-                Ok(None) => return Fate::Stays,
-            }
-        }
-        if shared.now >= limit {
-            return Fate::Ends;
-        }
-        self.later(shared)
-    }
-
     /// Goes on after the others have had their turn.
     pub(super) fn later(&self, shared: &Shared) -> Fate {
         shared.inbox.put(Note::Requests(self.key));
         Fate::Stays
-    }
-
-    /// The socket refused bytes. It will say when it takes more.
-    pub(super) fn refused(&mut self) {
-        self.blocked = true;
-        if self.patience == Patience::Heartbeat {
-            self.socket.confirm_within(None);
-        }
-        if self.patience != Patience::Kernel {
-            self.patience = Patience::Refused;
-        }
-        if let Role::WebSocket(_, talking) = &mut self.role {
-            // A ping may wait behind what it has not taken yet.
-            talking.excuse();
-        }
-    }
-
-    /// What is sent from now on must be confirmed within a heartbeat.
-    fn be_strict(&mut self, shared: &Shared) {
-        self.patience = Patience::Heartbeat;
-        self.socket.confirm_within(Some(shared.config().server.heartbeat));
-    }
-
-    /// Looks once a heartbeat whether the kernel need be patient any longer.
-    fn look_at_patience(&mut self, shared: &Shared) {
-        match self.patience {
-            Patience::Refused if !self.blocked => self.patience = Patience::Taken,
-            Patience::Taken => self.be_strict(shared),
-            Patience::Kernel | Patience::Heartbeat | Patience::Refused => {}
-        }
-    }
-
-    /// How long it may take nothing.
-    fn stall_limit(&self, shared: &Shared) -> Instant {
-        let config = shared.config();
-        self.pace.last_sent() + config.limits.write_timeout.min(2 * config.server.heartbeat)
-    }
-
-    /// What is unsent is the last that is sent; then `then`.
-    pub(super) fn finish(&mut self, then: Then, shared: &mut Shared) {
-        self.rise(shared);
-        if self.patience != Patience::Kernel {
-            self.patience = Patience::Kernel;
-            self.socket.confirm_within(None);
-        }
-        self.role = Role::Finishing(then);
-        self.fresh = false;
-        self.pace.sent(shared.now);
-    }
-
-    /// Ends a body of chunks.
-    pub(super) fn end_stream(&mut self, last: &[u8], shared: &mut Shared) {
-        self.push_unsent(last);
-        self.push_unsent(b"0\r\n\r\n");
-        let then = if shared.draining { Then::Leave } else { Then::NextRequest };
-        self.finish(then, shared);
-    }
-
-    /// Its time is over, or the server drains: whoever listens is told to come back.
-    pub(super) fn goodbye(&mut self, shared: &mut Shared) {
-        let reconnect = jittered(shared.config().server.retry).as_millis() as u64;
-        match &mut self.role {
-            Role::Stream(framing) => {
-                let goodbye = framing.goodbye(reconnect);
-                self.end_stream(&goodbye, shared);
-            }
-            Role::WebSocket(framing, talking) => {
-                let goodbye = framing.goodbye(reconnect);
-                talking.end(&goodbye, (CloseCode::RESTART, "reconnect"), self.key, shared);
-            }
-            Role::Poll(_) => self.answer_nothing(shared),
-            Role::Asking(_) | Role::Finishing(_) | Role::Leaving(_) => {}
-        }
     }
 
     /// More that must be sent, after what must be sent already.
@@ -471,124 +328,8 @@ impl Connection {
         self.unsent = rest.into();
     }
 
-    /// The time that it asked for has come.
-    pub(super) fn timer(&mut self, shared: &mut Shared) -> Fate {
-        self.timer = None;
-        let Some(limit) = self.limit(shared).filter(|limit| shared.now >= *limit) else {
-            self.wait(shared);
-            return Fate::Stays;
-        };
-        match &self.role {
-            Role::Poll(polling) if shared.now >= polling.deadline => self.answer_nothing(shared),
-            Role::Poll(_) => self.expired(shared),
-            Role::Stream(_) | Role::WebSocket(..) if !self.is_closing() => match self.due(shared) {
-                Due::Goodbye => {
-                    // Whoever goes with the server is given what is at hand first, as far as the socket takes it.
-                    if shared.draining {
-                        self.feeds.look();
-                        if self.deliver(shared).is_err() {
-                            return Fate::Ends;
-                        }
-                    }
-                    self.goodbye(shared);
-                }
-                Due::Expiring => self.expiring(shared),
-                Due::Expired => self.expired(shared),
-                Due::Heartbeat => return self.heartbeat(shared),
-                Due::Nothing(_) => {}
-            },
-            Role::WebSocket(_, talking) if talking.awaits_credential() => self.unauthenticated(shared),
-            _ => {
-                tracing::debug!(key = ?self.key, since = ?limit, "a connection took too long");
-                return Fate::Ends;
-            }
-        }
-        self.pump(shared)
-    }
-
-    /// What a stream is due, beside what its feeds have.
-    fn due(&self, shared: &Shared) -> Due {
-        let due = self.pace.due(shared.now, shared.config());
-        let beat = match (&self.role, due) {
-            (_, Due::Goodbye | Due::Expiring | Due::Expired) => return due,
-            (Role::WebSocket(_, talking), _) => talking.beat() + shared.config().server.heartbeat,
-            // Whoever takes no bytes is not helped by more of them.
-            _ if self.blocked => self.stall_limit(shared),
-            _ => return due,
-        };
-        if shared.now >= beat { Due::Heartbeat } else { Due::Nothing(beat.min(self.pace.deadline())) }
-    }
-
-    /// Once a heartbeat: shows that the server lives, and looks whether the client does.
-    fn heartbeat(&mut self, shared: &mut Shared) -> Fate {
-        self.look_at_patience(shared);
-        if self.blocked && shared.now >= self.stall_limit(shared) {
-            tracing::debug!(key = ?self.key, "a client takes nothing any more");
-            return Fate::Ends;
-        }
-        match &mut self.role {
-            Role::WebSocket(framing, talking) => {
-                let heard = self.readable || talking.was_heard();
-                if !heard {
-                    tracing::debug!(key = ?self.key, "nothing is heard of a client");
-                    return Fate::Ends;
-                }
-                talking.beats(shared.now, !self.blocked);
-                if !self.blocked {
-                    self.unsent = framing.heartbeat();
-                }
-            }
-            Role::Stream(framing) if !self.blocked => {
-                self.unsent = framing.heartbeat();
-                self.pace.sent(shared.now);
-            }
-            _ => {}
-        }
-        self.pump(shared)
-    }
-
-    /// Makes sure that it is looked at when it has waited long enough. A timer that is set too early finds out when it fires.
-    fn wait(&mut self, shared: &mut Shared) {
-        if let Some(at) = self.limit(shared)
-            && self.timer.is_none_or(|set| at < set)
-        {
-            shared.timers.set(self.timer.replace(at), at, self.key);
-        }
-    }
-
-    /// Until when it waits for something to happen.
-    fn limit(&self, shared: &Shared) -> Option<Instant> {
-        match &self.role {
-            Role::Asking(Some(_)) => None,
-            Role::Asking(None) => {
-                let limits = &shared.config().limits;
-                let idle = || self.pace.last_sent() + limits.idle_timeout;
-                let limit = if self.fresh { self.head_limit(shared) } else { idle() };
-                Some(if shared.draining { limit.min(self.pace.deadline()) } else { limit })
-            }
-            Role::Poll(polling) => Some(self.pace.ends().map_or(polling.deadline, |ends| ends.min(polling.deadline))),
-            Role::Finishing(_) => Some(self.pace.last_sent() + shared.config().limits.write_timeout),
-            Role::Leaving(limit) => Some(*limit),
-            Role::WebSocket(_, talking) if let Some(limit) = talking.limit() => Some(limit),
-            Role::Stream(_) | Role::WebSocket(..) => match self.due(shared) {
-                Due::Nothing(until) => Some(until),
-                Due::Heartbeat | Due::Expiring | Due::Expired | Due::Goodbye => Some(shared.now),
-            },
-        }
-    }
-
-    /// Until when the head of a request must be there whose first bytes have come now, or which is the first.
-    pub(super) fn head_limit(&self, shared: &Shared) -> Instant {
-        let begun = if self.fresh { self.pace.last_sent() } else { shared.now };
-        begun + shared.config().server.header_timeout
-    }
-
-    fn is_closing(&self) -> bool {
-        matches!(&self.role, Role::WebSocket(_, talking) if talking.limit().is_some())
-    }
-
     /// Listens to nothing any more: the last that it does for the transport that it was for.
-    fn rise(&mut self, shared: &mut Shared) {
+    pub(super) fn rise(&mut self, shared: &mut Shared) {
         if let Some(transport) = self.role.transport() {
             shared.counts.end(Http::One, transport);
             shared.counts.subscriptions.of(transport).subtract_alone(self.feeds.len() as u64);

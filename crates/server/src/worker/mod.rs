@@ -12,12 +12,14 @@ mod access;
 mod answer;
 mod asking;
 mod connection;
+mod ending;
 mod inbox;
 mod pages;
 mod push;
 mod requests;
 mod shared;
 mod socket;
+mod timing;
 mod topics;
 mod turn;
 

@@ -151,8 +151,15 @@ impl Worker {
     /// Gives a connection to hyper, which gives it back when there is something to watch.
     fn serve(&self, link: Link, early: Bytes, head_limit: Instant, counted: Counted) {
         let Shared { node, inbox, service, .. } = &self.shared;
-        let serving =
-            listen::connection(node.clone(), service.clone(), inbox.clone(), link, early, head_limit, counted);
+        let serving = listen::connection(
+            node.clone(),
+            service.clone(),
+            inbox.clone(),
+            link,
+            early,
+            head_limit,
+            counted,
+        );
         node.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::debug!(%error, "a connection broke off");

@@ -301,7 +301,10 @@ fn written(description: &str, answer: &str) -> Value {
 /// The refusals for these reasons, by status.
 fn refusals(words: &[&[&str]]) -> Map<String, Value> {
     let mut by_status: Vec<(u16, Vec<String>)> = Vec::new();
-    for reason in reasons::ALL.iter().filter(|reason| words.iter().chain([&ANY]).any(|some| some.contains(&reason.word))) {
+    for reason in reasons::ALL
+        .iter()
+        .filter(|reason| words.iter().chain([&ANY]).any(|some| some.contains(&reason.word)))
+    {
         for &status in reason.statuses {
             let told = format!("`{}`: {}", reason.word, reason.about);
             match by_status.iter_mut().find(|(known, _)| *known == status) {
