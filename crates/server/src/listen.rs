@@ -148,7 +148,10 @@ pub(crate) async fn connection(
             () = stopping.cancelled() => return Ok(()),
         },
     };
-    let Ok(sniffed) = sniffed else { return Ok(answer_late_head(&mut stream).await) };
+    let Ok(sniffed) = sniffed else {
+        answer_late_head(&mut stream).await;
+        return Ok(());
+    };
     let (prefix, is_http2) = sniffed?;
     let carrier = if is_http2 { Carrier::Http2 } else { Carrier::Requests };
     let counts = inbox.counts().clone();

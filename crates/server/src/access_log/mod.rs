@@ -9,7 +9,7 @@ mod redact;
 
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -114,10 +114,7 @@ fn write_lines(waiting: &Receiver<Task>, out: impl Write) -> io::Result<()> {
                     let _ = told.try_send(());
                 }
             }
-            next = match waiting.try_recv() {
-                Ok(task) => Some(task),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            next = waiting.try_recv().ok();
         }
         out.flush()?;
     }
