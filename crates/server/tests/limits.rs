@@ -380,14 +380,19 @@ fn streams_of_one_principal() {
     let mut connection = server.connect();
     let headers = [("authorization", ann.as_str())];
     refused(&connection.ask("GET", "/log/a?wait=5", &headers, None), 429, "connections");
-    assert_eq!(connection.ask("POST", "/log/a", &headers, Some(b"1")).status, 201, "what ends at once is not counted");
+    assert_eq!(
+        connection.ask("POST", "/log/a", &headers, Some(b"1")).status,
+        201,
+        "what ends at once is not counted"
+    );
     drop(first);
     until("a place is given back", || open(&ann, "/log/a").1.status == 200);
 }
 
 #[test]
 fn descriptors_are_left_for_the_store() {
-    let server = Server::with_descriptors(&format!("[limits]\nconnections_per_address = 1000\n{CHANNELS}"), 128);
+    let server =
+        Server::with_descriptors(&format!("[limits]\nconnections_per_address = 1000\n{CHANNELS}"), 128);
     server.told("fewer connections than configured");
     let mut live = server.live(Transport::Sse, "/log/a");
     live.until_live();

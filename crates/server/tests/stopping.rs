@@ -198,7 +198,9 @@ fn a_second_signal_stops_at_once() {
     let mut server = Server::with_config("[server]\nshutdown_timeout = \"5m\"\n[channel.\"log/*\"]\n");
     server.accepted("/log/a", "1");
     let mut held = server.connect();
-    held.send(b"POST /log/a HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n");
+    held.send(
+        b"POST /log/a HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n",
+    );
     assert_eq!(held.head().expect("its body is awaited").status, 100);
     server.terminate();
     server.told("stopping");

@@ -246,7 +246,9 @@ impl StreamGuard {
     /// Also holds what `more` holds: of a stream that is somebody's from now on.
     pub(crate) fn join(held: &mut Option<StreamGuard>, more: Option<StreamGuard>) {
         match (held, more) {
-            (Some(held), Some(mut more)) if held.principal.is_none() => held.principal = more.principal.take(),
+            (Some(held), Some(mut more)) if held.principal.is_none() => {
+                held.principal = more.principal.take()
+            }
             (held @ None, more) => *held = more,
             (Some(_), _) => {}
         }

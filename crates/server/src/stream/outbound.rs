@@ -100,11 +100,7 @@ impl Outbound {
     }
 
     /// Goes on with another credential.
-    pub(crate) fn renew(
-        self: Pin<&mut Self>,
-        principal: Arc<Principal>,
-        guard: Option<StreamGuard>,
-    ) {
+    pub(crate) fn renew(self: Pin<&mut Self>, principal: Arc<Principal>, guard: Option<StreamGuard>) {
         let mut this = self.project();
         StreamGuard::join(this.guard, guard);
         this.standing.renew(principal);

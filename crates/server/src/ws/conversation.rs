@@ -23,8 +23,8 @@ use crate::access::Caller;
 use crate::auth::Principal;
 use crate::channels::OpenChannel;
 use crate::config::Config;
-use crate::metrics::Counts;
 use crate::limits::StreamGuard;
+use crate::metrics::Counts;
 use crate::node::Node;
 
 /// Unsent bytes from which nothing more is read: a client that does not read its replies may not ask on.

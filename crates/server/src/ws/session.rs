@@ -112,7 +112,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
             if std::mem::take(&mut self.silent) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            if self.conversation.is_open() && self.pushes.is_empty() && self.conversation.output().is_empty() {
+            if self.conversation.is_open() && self.pushes.is_empty() && self.conversation.output().is_empty()
+            {
                 self.conversation.ping();
                 self.outbound.as_mut().sent_otherwise();
                 self.silent = true;
