@@ -8,6 +8,7 @@ CHANNELS = ["counter", "scores"]
 COMMANDS = ["increment", "decrement", "score"]
 # The oldest message, the next one, and none at all.
 CURSORS = ["0", "*", None]
+BODIES = [{"value": 5}, {"value": 1}, {"team": "red"}, {"red": 3}]
 # Of so many values one stays as it was made up.
 ODD_ONE_OUT = 4
 
@@ -18,13 +19,13 @@ def known(value, choices):
     return value if roll % ODD_ONE_OUT == 0 else choices[roll // ODD_ONE_OUT % len(choices)]
 
 
-def with_cursor(values, name):
-    """The same with a cursor that is one, or without."""
+def with_known(values, name, choices):
+    """The same with one of the choices, where `None` is to leave it out."""
     if name in values:
-        cursor = known(values[name], CURSORS)
+        value = known(values[name], choices)
         values = {key: value for key, value in values.items() if key != name}
-        if cursor is not None:
-            values[name] = cursor
+        if value is not None:
+            values[name] = value
     return values
 
 
@@ -44,7 +45,8 @@ def map_query(context, query):
         return query
     query = {name: value for name, value in query.items() if name != "live"}
     for name in ["since", "last_event_id", "lastEventId"]:
-        query = with_cursor(query, name)
+        query = with_known(query, name, CURSORS)
+    query = with_known(query, "event", ["greeting", None])
     if isinstance(query.get("channel"), list):
         query["channel"] = known(query["channel"], [["/counter"], ["/counter", "/scores"], ["/chat/a"]])
     return query
@@ -56,4 +58,13 @@ def map_headers(context, headers):
     if not headers:
         return headers
     headers = {name: value for name, value in headers.items() if name.lower() != "accept"}
-    return with_cursor(headers, "Last-Event-ID")
+    headers = with_known(headers, "Last-Event-ID", CURSORS)
+    headers = with_known(headers, "Plainwire-Event", ["greeting", None])
+    headers = with_known(headers, "If-Match", ["*", None])
+    return with_known(headers, "Idempotency-Key", ["one", "two", None])
+
+
+@schemathesis.hook
+def map_body(context, body):
+    """Arguments and states that fit some channel."""
+    return known(body, BODIES) if isinstance(body, dict) else body

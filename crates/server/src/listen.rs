@@ -32,7 +32,7 @@ use activity::{Activity, Answer, Busy, Late, Watch};
 use crate::channels::Relay;
 use crate::http::{Body, Connected, Live, Service, late_head};
 use crate::limits::{Lingering, refuse};
-use crate::metrics::{Carrier, Counts};
+use crate::metrics::{Carrier, Counts, Rejection};
 use crate::node::Node;
 use crate::tls::{HTTP2, HTTP11, Link, Stream};
 use crate::worker::{Counted, Inbox, Taken, Workers};
@@ -107,6 +107,7 @@ fn admit(
     let config = node.config();
     let stream = stream.into_std()?;
     if let Err(refused) = node.admission().open(&config, peer) {
+        node.metrics().common.rejected(Rejection::of(&refused.problem()));
         // A client that speaks TLS would not understand.
         if node.tls().is_none() {
             refuse(stream, refused, lingering);

@@ -155,6 +155,18 @@ fn a_full_disk_refuses_and_recovers() {
             }
         }
         let mut reader = Connection::open(address);
+        // Health is asked of the store: as long as something small still fits, it is well.
+        let late = Instant::now() + support::DEADLINE;
+        loop {
+            let health = reader.ask("GET", "/_/health", &[], None);
+            if health.status == 503 {
+                assert_eq!(health.problem(), (503, "store".to_owned()));
+                break;
+            }
+            assert_eq!(health.status, 200, "{health:?}");
+            count += i32::from(post("/counter:increment", "{\"value\":1}").status == 200);
+            assert!(Instant::now() < late, "the disk is full, and the server says that it is well");
+        }
         assert_eq!(reader.ask("GET", "/counter", &[], None).json(), json!({ "count": count }));
         let mut history = Live::open(address, Transport::Ndjson, "/chat/a?since=0").unwrap();
         assert_eq!(history.until_live().len(), accepted.len(), "readers still read, round {round}");

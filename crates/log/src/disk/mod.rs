@@ -54,7 +54,8 @@ use crate::{
     system_clock,
 };
 
-/// How long an answer about health is given again without asking the store: a probe costs a sync.
+/// How long it is said again that the store is well without asking it: a probe costs a sync. That it is not well is never said again: it
+/// may be by now.
 const HEALTH_TTL: Duration = Duration::from_secs(1);
 /// How often the commit thread looks for what is over. Age and key windows are exact to this much.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -96,11 +97,9 @@ impl Default for DiskOptions {
 pub struct DiskLog {
     shared: Arc<Shared>,
     thread: Option<std::thread::JoinHandle<()>>,
-    health: Arc<Mutex<Option<Health>>>,
+    /// When the store was well last.
+    well: Arc<Mutex<Option<Instant>>>,
 }
-
-/// An answer about health, and when it was given.
-type Health = (Instant, Result<(), LogError>);
 
 /// What the commit thread and readers share.
 struct Shared {
@@ -144,7 +143,7 @@ impl DiskLog {
         });
         let thread = commit::start(Arc::clone(&shared), opened)
             .map_err(|error| OpenError::Store { dir: dir.to_owned(), what: error.to_string() })?;
-        Ok(DiskLog { shared, thread: Some(thread), health: Arc::default() })
+        Ok(DiskLog { shared, thread: Some(thread), well: Arc::default() })
     }
 
     /// Runs a read where it may block.
@@ -215,16 +214,14 @@ impl Log for DiskLog {
     }
 
     fn health(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        let cached = self.health.lock().clone().filter(|(asked, _)| asked.elapsed() < HEALTH_TTL);
-        if let Some((_, result)) = cached
-            && self.shared.queue.is_open()
-        {
-            return async { result }.boxed();
+        let lately = self.well.lock().is_some_and(|at| at.elapsed() < HEALTH_TTL);
+        if lately && self.shared.queue.is_open() {
+            return async { Ok(()) }.boxed();
         }
-        let (reply, health) = (self.shared.queue.probe(), Arc::clone(&self.health));
+        let (reply, well) = (self.shared.queue.probe(), Arc::clone(&self.well));
         async move {
             let result = reply.await.unwrap_or_else(|_| Err(closed()));
-            *health.lock() = Some((Instant::now(), result.clone()));
+            *well.lock() = result.is_ok().then(Instant::now);
             result
         }
         .boxed()

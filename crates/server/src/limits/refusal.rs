@@ -30,7 +30,7 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    fn problem(self) -> Problem {
+    pub(crate) fn problem(self) -> Problem {
         let problem = match self {
             Refused::Connections => Problem::new(503, "connections", "too many connections are open"),
             Refused::PerAddress => Problem::new(429, "connections", "too many connections of one address"),

@@ -190,7 +190,10 @@ impl Worker {
                 }
                 Ok(Some(link)) => inbox.put(Note::Secured(link, counted)),
                 Ok(None) => tracing::debug!("a client spoke HTTP without TLS"),
-                Err(error) => tracing::debug!(%error, "a handshake failed"),
+                Err(error) => {
+                    serving.metrics().tls_failures.add(1);
+                    tracing::debug!(%error, "a handshake failed");
+                }
             }
         });
     }

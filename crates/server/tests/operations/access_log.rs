@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::server::attach;
-use crate::support::{Connection, DEADLINE, Live, Transport};
+use crate::support::{Connection, DEADLINE, Live, Transport, token};
 
 /// A server whose standard output and standard error are kept, line by line.
 struct Logged {
@@ -24,10 +24,15 @@ struct Logged {
 impl Logged {
     /// `plainwire dev` with an access log, and everything that can be logged.
     fn start(format: &str) -> Logged {
+        Logged::start_with(format, &[])
+    }
+
+    fn start_with(format: &str, environment: &[(&str, &str)]) -> Logged {
         let data = tempfile::TempDir::new().expect("a directory");
         let mut command = Command::new(env!("CARGO_BIN_EXE_plainwire"));
         command.args(["dev", "--listen", "127.0.0.1:0", "--data"]).arg(data.path().join("data"));
         command.env("PLAINWIRE_ACCESS_LOG", format).env("PLAINWIRE_LOG", "trace,fjall=warn,lsm_tree=warn");
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let stdout = lines(child.stdout.take().expect("piped"));
@@ -201,6 +206,40 @@ fn nothing_from_outside_makes_a_line_of_its_own() {
             assert!(!line.contains(acts), "{line:?}");
         }
     }
+}
+
+#[test]
+fn it_is_told_who_asks_and_never_with_what() {
+    let secret = ("PLAINWIRE_AUTH_SECRET", token::SECRET);
+    let mut logged = Logged::start_with("json", &[secret]);
+    // A name that would like to be more than one.
+    let alice =
+        token::token("alice\" x=\"1\u{2028}forged\u{202e}", 60, &json!({ "post": ["**"], "watch": ["**"] }));
+    let bearer = format!("Bearer {alice}");
+    let headers = [("authorization", bearer.as_str()), ("x-request-id", "t1")];
+    assert_eq!(logged.connect().ask("POST", "/chat/a", &headers, Some(b"1")).status, 201);
+    let line = logged.line("t1", "request");
+    assert_eq!((&line["client"], &line["status"]), (&"127.0.0.1".into(), &201.into()));
+    assert_eq!(line["subject"], "alice\" x=\"1\u{2028}forged\u{202e}");
+    let refused = format!("/chat/a?access_token={alice}x");
+    let headers = [("x-request-id", "t2")];
+    assert_eq!(logged.connect().ask("GET", &refused, &headers, None).status, 401);
+    let line = logged.line("t2", "request");
+    assert_eq!((&line["path"], &line["reason"]), (&"/chat/a?access_token=*".into(), &"token".into()));
+    assert!(line.get("subject").is_none(), "{line}");
+    let mut live = logged.connect();
+    let accept =
+        [("accept", "text/event-stream"), ("authorization", bearer.as_str()), ("x-request-id", "t3")];
+    live.request("GET", "/chat/a", &accept, None).expect("it is asked");
+    assert_eq!(live.head().expect("an answer").status, 200);
+    drop(live);
+    assert!(logged.line("t3", "end")["subject"].as_str().is_some_and(|subject| subject.starts_with("alice")));
+    let everything = logged.everything();
+    let signature = alice.rsplit('.').next().expect("a signature");
+    for secret in [token::SECRET, signature, &alice] {
+        assert!(!everything.contains(secret), "{secret} is in a log");
+    }
+    assert!(everything.lines().all(|line| !line.trim_start().starts_with("forged")));
 }
 
 /// How long it is waited for what a dropped connection leaves to be logged.
