@@ -48,7 +48,8 @@ enum Command {
 struct Dev {
     #[command(flatten)]
     common: Common,
-    /// Listen on an address that other machines can reach. Dev mode lets everybody do everything.
+    /// Listen on an address that other machines can reach. Dev mode lets everybody do everything. It
+    /// is called by its IP address there; PLAINWIRE_HOSTS names others.
     #[arg(long)]
     allow_remote: bool,
 }
