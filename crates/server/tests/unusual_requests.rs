@@ -86,7 +86,7 @@ fn heads_out_of_the_ordinary() {
     for target in [PAGE, &wait] {
         for (start, headers) in [
             (format!("GET http://localhost{target}"), String::new()),
-            (format!("GET HTTP://other:80{target}"), String::new()),
+            (format!("GET HTTP://LOCALHOST:80{target}"), String::new()),
             (format!("GET {target}"), "Content-Length: 0\r\n".to_owned()),
             (format!("GET {target}"), "Content-Length: 2\r\n\r\n{}".to_owned()),
             (format!("GET {target}"), "Transfer-Encoding: chunked\r\n\r\n0\r\n".to_owned()),
