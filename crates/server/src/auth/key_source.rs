@@ -60,7 +60,7 @@ impl KeyEntry {
         Ok(KeyEntry { source, kid, algorithm, content: Sha256::digest(content).into(), keys })
     }
 
-    pub(super) fn keys(&self) -> &[Key] {
+    pub(crate) fn keys(&self) -> &[Key] {
         &self.keys
     }
 

@@ -220,7 +220,8 @@ impl Auth {
         state.rules.admit(&registered)?;
         state.rules.in_time(&registered, seconds(now))?;
         let proof = Proof { key, algorithm: token.algorithm, kid: token.kid };
-        let principal = Principal::new(registered, &claims, proof).map_err(|_| Refusal::Grants)?;
+        let principal = Principal::new(registered, &claims, proof)
+            .map_err(|error| Refusal::Claims(error.to_string().into()))?;
         if self.revocations.read().revoked(&principal) {
             return Err(Refusal::Revoked);
         }

@@ -9,8 +9,11 @@ use super::token::MAX_TOKEN_BYTES;
 /// When a client may try again that came before the issuer's keys did.
 const KEYS_RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// What is wrong with a token. None of it repeats what the token says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Most characters of an explanation that has a part of a claim in it, as it goes into a header, too.
+const MAX_DETAIL: usize = 300;
+
+/// What is wrong with a token. None of it repeats the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// Longer than [`MAX_TOKEN_BYTES`].
     TooLong,
@@ -32,8 +35,8 @@ pub(super) enum Refusal {
     Expired,
     /// `nbf` or `iat` is in the future.
     NotYetValid,
-    /// What it grants cannot be understood, or its claims cannot be compared.
-    Grants,
+    /// What it grants cannot be understood, or its claims cannot be compared: why.
+    Claims(Box<str>),
     /// It was revoked, by itself or with all tokens of its subject.
     Revoked,
     /// The server has nothing to verify tokens with.
@@ -44,7 +47,7 @@ pub(super) enum Refusal {
 
 impl Refusal {
     /// The word that programs go by.
-    fn reason(self) -> &'static str {
+    fn reason(&self) -> &'static str {
         match self {
             Refusal::Expired => "token_expired",
             Refusal::NotYetValid => "token_not_yet_valid",
@@ -54,12 +57,18 @@ impl Refusal {
         }
     }
 
-    fn detail(self) -> String {
+    fn detail(&self) -> String {
         match self {
             Refusal::TooLong => {
                 return format!("the token is too long: at most {MAX_TOKEN_BYTES} bytes are taken");
             }
             Refusal::Malformed(what) => return format!("the token is malformed: {what}"),
+            Refusal::Claims(why) => {
+                return format!(
+                    "the token is malformed: {}",
+                    why.chars().take(MAX_DETAIL).collect::<String>()
+                );
+            }
             Refusal::Algorithm => "the token is signed with an algorithm that is not taken here",
             Refusal::Signature => "the token's signature does not fit any key of this server",
             Refusal::Issuer => "the token is from an issuer (iss) that is not taken here",
@@ -70,7 +79,6 @@ impl Refusal {
             Refusal::NoExpiry => "the token does not say when it expires (exp)",
             Refusal::Expired => "the token has expired",
             Refusal::NotYetValid => "the token is not valid yet (nbf, iat)",
-            Refusal::Grants => "what the token grants (plainwire) cannot be understood, or a claim is beyond 64 bits or nested too deep",
             Refusal::Revoked => "the token was revoked",
             Refusal::NoKeys => "this server takes no tokens: it has no key to verify them with; see [auth]",
             Refusal::KeysUnavailable => "the keys to verify the token with could not be fetched yet",
@@ -79,7 +87,7 @@ impl Refusal {
     }
 
     /// 401, or 503 where the fault is not the client's.
-    pub(super) fn problem(self) -> Problem {
+    pub(super) fn problem(&self) -> Problem {
         match self {
             Refusal::KeysUnavailable => {
                 Problem::new(503, self.reason(), self.detail()).retry_after(KEYS_RETRY_AFTER)

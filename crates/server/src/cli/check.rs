@@ -16,6 +16,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     if let Some(certificate) = certificate {
         show(&certificate);
     }
+    println!("  {}", tokens(&config));
     for channel in config.channels() {
         let kind = match (channel.machine.is_some(), channel.messages) {
             (true, true) => "a state and messages",
@@ -46,6 +47,21 @@ fn show(certificate: &Certificate) {
     );
     for warning in certificate.warnings(SystemTime::now()) {
         println!("  warning: {warning}");
+    }
+}
+
+/// What verifies tokens.
+fn tokens(config: &Config) -> String {
+    let count = match config.auth.key_count() {
+        0 => None,
+        1 => Some("a key of the configuration".to_owned()),
+        count => Some(format!("{count} keys of the configuration")),
+    };
+    let published = config.auth.options.jwks.as_ref().map(|url| format!("the keys at {url}"));
+    let all: Vec<String> = count.into_iter().chain(published).collect();
+    match all.as_slice() {
+        [] => "no tokens: there is no key to verify them with, and everybody is anonymous".to_owned(),
+        all => format!("tokens are verified with {}", all.join(" and ")),
     }
 }
 

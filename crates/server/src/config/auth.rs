@@ -38,6 +38,11 @@ impl Auth {
         self.options.secret.is_some() || self.options.jwks.is_some() || !self.keys.is_empty()
     }
 
+    /// How many keys there are in the configuration and in its files.
+    pub fn key_count(&self) -> usize {
+        self.entries().iter().map(|entry| entry.keys().len()).sum()
+    }
+
     pub(super) fn read(section: &DeTable<'_>, faults: &mut Faults) -> Auth {
         let mut section = Table::new(section);
         let options = AuthOptions::read(&mut section, faults);

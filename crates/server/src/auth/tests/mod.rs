@@ -218,6 +218,26 @@ fn times_and_names() {
 }
 
 #[test]
+fn grants_that_cannot_be_understood_grant_nothing() {
+    let auth = secret_auth();
+    let with = |plainwire: Value| {
+        let mut claims = alice();
+        claims["plainwire"] = plainwire;
+        token(claims)
+    };
+    taken(&auth, &with(json!({"watch": ["chat/*"], "command": ["counter:increment"]})));
+    for plainwire in
+        [json!("all"), json!({"wacth": ["a"]}), json!({"watch": "a"}), json!({"post": ["a b"]}), json!(null)]
+    {
+        refused(&auth, &with(plainwire), "token");
+    }
+    let long = with(json!({"watch": [format!("{} x", "y".repeat(4000))]}));
+    let Verdict::Refused(refusal) = auth.judge(&long, now()) else { panic!("it is taken") };
+    let detail = refusal.problem().detail;
+    assert!(detail.contains("yyy") && detail.len() < 400, "{detail}");
+}
+
+#[test]
 fn the_list_of_algorithms_holds() {
     let only = auth(&format!("secret = '{SECRET}'\nalgorithms = ['HS512']"));
     let sign = |algorithm| {
