@@ -12,6 +12,8 @@ pub mod client;
 mod clock;
 pub mod config;
 mod embed;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod health;
 mod http;

@@ -36,7 +36,7 @@ pub(crate) use head::{Length, write_head, write_headers};
 use host::Front;
 use origin::Provenance;
 use query::Query;
-pub(crate) use query::channel_name;
+pub(crate) use query::{channel_name, read_query};
 pub(crate) use read::{OpeningPoll, PollTerms};
 pub(crate) use reply::closing;
 
@@ -215,6 +215,7 @@ impl Service {
         bounds::check(head, &self.node.config())?;
         self.follow_alias(&mut head.uri);
         let uri = head.uri.clone();
+        Query::check(uri.query())?;
         let query = Query::parse(uri.query());
         let method = head.method.clone();
         match self.route(uri.path())? {
@@ -233,7 +234,7 @@ impl Service {
                 (_, None) => Err(method_not_allowed(&self.allowed(&target.channel)?)),
             },
             Route::Live if matches!(method, Method::GET | Method::HEAD | Method::CONNECT) => {
-                let channels = query.channels()?;
+                let channels = query.channels(self.node.config().server.max_channels_per_connection)?;
                 let caller = self.caller(head, from).await?;
                 read::read(&self.node, caller, channels, true, &query, head).await
             }

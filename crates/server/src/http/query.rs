@@ -28,6 +28,14 @@ impl<'q> Query<'q> {
         Query(form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect())
     }
 
+    /// Text that is not UTF-8 means nothing: replaced by U+FFFD it would name something else than what was asked for.
+    pub(super) fn check(query: Option<&str>) -> Result<(), Problem> {
+        match percent_encoding::percent_decode_str(query.unwrap_or_default()).decode_utf8() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Problem::new(400, "query", "the query is not UTF-8")),
+        }
+    }
+
     /// The value of a parameter, which may be given once.
     pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| &**value);
@@ -38,9 +46,13 @@ impl<'q> Query<'q> {
         }
     }
 
-    /// The channels of `/_/live`, in the order of the request.
-    pub(super) fn channels(&self) -> Result<Vec<ChannelName>, Problem> {
+    /// The channels of `/_/live`, in the order of the request: at most so many.
+    pub(super) fn channels(&self, most: usize) -> Result<Vec<ChannelName>, Problem> {
         let values = self.0.iter().filter(|(name, _)| name == "channel").map(|(_, value)| value);
+        // First: looking for the same name twice takes the square of their number.
+        if values.clone().count() > most {
+            return Err(Problem::new(400, "query", format!("at most {most} channels over one connection")));
+        }
         let names: Vec<_> = values.map(|value| channel_name(value)).collect::<Result<_, _>>()?;
         if names.is_empty() {
             return Err(bad("channel", "is missing: /_/live?channel=a&channel=b"));
@@ -148,6 +160,13 @@ pub(crate) fn channel_name(text: &str) -> Result<ChannelName, Problem> {
         None => ChannelName::parse(text),
     };
     name.map_err(|error| Problem::new(400, "channel_name", error))
+}
+
+/// Reads everything that a query and headers can say.
+pub(crate) fn read_query(query: &str, headers: &HeaderMap, config: &Config) {
+    let query = Query::parse(Some(query));
+    let _ = (query.channels(config.server.max_channels_per_connection), query.since(headers));
+    let _ = (query.limit(config), query.last(), query.wait(headers, config), query.live(headers));
 }
 
 fn bad(name: &str, what: &str) -> Problem {

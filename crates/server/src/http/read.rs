@@ -76,10 +76,6 @@ pub(super) async fn read(
     query: &Query<'_>,
     request: &mut Parts,
 ) -> Result<Response<Body>, Problem> {
-    let most = node.config().server.max_channels_per_connection;
-    if names.len() > most {
-        return Err(Problem::new(400, "query", format!("at most {most} channels over one connection")));
-    }
     let places = places(names, query, &request.headers)?;
     let permitted =
         places.channels.iter().try_for_each(|(name, _)| node.permit(&caller, Right::Watch, name, None));

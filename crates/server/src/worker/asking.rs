@@ -117,6 +117,15 @@ impl Connection {
     }
 }
 
+/// The request that these bytes are, if a worker answers it by itself.
+pub(crate) fn read_request(bytes: &[u8], config: &Config) -> Option<Request<Empty<Bytes>>> {
+    let connected = Connected { peer: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), takeable: true, secure: false };
+    match arrived(bytes, connected, config) {
+        Arrived::Read(request) => Some(*request),
+        Arrived::Other => None,
+    }
+}
+
 fn arrived(bytes: &[u8], connected: Connected, config: &Config) -> Arrived {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);

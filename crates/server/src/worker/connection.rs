@@ -290,6 +290,8 @@ impl Connection {
     fn go_on(&mut self, shared: &mut Shared) -> io::Result<Fate> {
         for _ in 0..MAX_REQUESTS {
             let fate = match self.role {
+                // It hung up before it was listened to: nobody tells of that a second time.
+                Role::Stream(_) | Role::Poll(_) if self.hung_up => return Ok(Fate::Ends),
                 Role::Asking(_) => match self.ask(shared)? {
                     Some(fate) => fate,
                     None => continue,

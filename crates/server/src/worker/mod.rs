@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+pub(crate) use asking::read_request;
 pub(crate) use connection::Taken;
 pub(crate) use inbox::{Inbox, Note};
 use turn::Worker;

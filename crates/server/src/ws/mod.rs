@@ -6,4 +6,5 @@ mod request;
 mod session;
 
 pub(crate) use conversation::{Awaited, Conversation, Watching, close_code};
+pub(crate) use request::read_request;
 pub(crate) use session::{CLOSE_TIMEOUT, Session};

@@ -63,6 +63,11 @@ impl Id {
     }
 }
 
+/// Reads a text as a request.
+pub(crate) fn read_request(text: &str) {
+    let _ = Fields::parse(text);
+}
+
 impl Fields<'_> {
     /// Reads a request. An error comes with the `id`, as far as there is one.
     pub(super) fn parse(text: &str) -> Result<(Id, Fields<'_>), (Id, Problem)> {

@@ -57,10 +57,42 @@ pub(crate) struct Server {
     child: Process,
     pub(crate) address: SocketAddr,
     args: Vec<String>,
+    /// Options as environment variables.
+    environment: Vec<(String, String)>,
     directory: TempDir,
-    stderr: Mutex<Receiver<String>>,
+    stderr: Mutex<Said>,
     /// How to speak TLS with it, if it does.
     pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+/// What a server said on its standard error.
+struct Said {
+    coming: Receiver<String>,
+    lines: Vec<String>,
+    /// How many of them a test has looked at.
+    seen: usize,
+}
+
+impl Said {
+    fn of(coming: Receiver<String>) -> Mutex<Said> {
+        Mutex::new(Said { coming, lines: Vec::new(), seen: 0 })
+    }
+
+    /// All lines so far.
+    fn lines(&mut self) -> &[String] {
+        self.lines.extend(self.coming.try_iter());
+        &self.lines
+    }
+
+    /// The next line that was not looked at, if it comes in time.
+    fn next(&mut self, late: Instant) -> Option<String> {
+        while self.seen == self.lines.len() {
+            let left = late.saturating_duration_since(Instant::now());
+            self.lines.push(self.coming.recv_timeout(left).ok()?);
+        }
+        self.seen += 1;
+        Some(self.lines[self.seen - 1].clone())
+    }
 }
 
 impl Server {
@@ -73,7 +105,21 @@ impl Server {
     pub(crate) fn dev_with(args: &[&str]) -> Server {
         let directory = TempDir::new().expect("a directory");
         let args = std::iter::once("dev").chain(args.iter().copied()).map(str::to_owned).collect();
-        Server::start(directory, args)
+        Server::start(directory, args, Vec::new())
+    }
+
+    /// `plainwire dev` with options as environment variables: `("HEADER_TIMEOUT", "1s")`.
+    pub(crate) fn dev_set(options: &[(&str, &str)]) -> Server {
+        let options: Vec<_> =
+            options.iter().map(|(name, value)| (format!("PLAINWIRE_{name}"), *value)).collect();
+        Server::dev_under(&options.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>())
+    }
+
+    /// `plainwire dev` with variables of the environment.
+    pub(crate) fn dev_under(environment: &[(&str, &str)]) -> Server {
+        let directory = TempDir::new().expect("a directory");
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Server::start(directory, vec!["dev".to_owned()], environment.collect())
     }
 
     /// `plainwire serve` with a configuration: open to everybody, unless it says itself who may do what.
@@ -92,7 +138,7 @@ impl Server {
         command.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), PLAINWIRE]).args(&args);
         command.args(["--listen", "127.0.0.1:0", "--data"]).arg(directory.path().join("data"));
         let (child, address, stderr) = attach(command);
-        Server { child, address, args, directory, stderr: Mutex::new(stderr), tls: None }
+        Server { child, address, args, environment: Vec::new(), directory, stderr: Said::of(stderr), tls: None }
     }
 
     /// Changes how many descriptors it may have, while it runs.
@@ -113,7 +159,7 @@ impl Server {
         let config = directory.path().join("plainwire.toml");
         std::fs::write(&config, toml).expect("a file");
         let args = vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()];
-        Server::start(directory, args)
+        Server::start(directory, args, Vec::new())
     }
 
     /// `plainwire serve` with a configuration, and TLS with a certificate for `localhost`.
@@ -125,7 +171,7 @@ impl Server {
         let tls = format!("[tls]\ncertificate = {certificate:?}\nkey = {key:?}\n");
         std::fs::write(&config, format!("{toml}\n{tls}")).expect("a file");
         let args = vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()];
-        let mut server = Server::start(directory, args);
+        let mut server = Server::start(directory, args, Vec::new());
         server.tls = Some(authority.client());
         server
     }
@@ -141,13 +187,22 @@ impl Server {
         let config = directory.path().join("plainwire.toml");
         std::fs::write(&config, format!("allow = true\n{toml}")).expect("a file");
         let args = vec!["serve".to_owned(), "--config".to_owned(), config.display().to_string()];
-        let (child, address, stderr) = launch(&args, &directory.path().join("data"), listen);
-        Server { child, address, args, directory, stderr: Mutex::new(stderr), tls: None }
+        let (child, address, stderr) = launch(&args, &[], &directory.path().join("data"), listen);
+        Server {
+            child,
+            address,
+            args,
+            directory,
+            environment: Vec::new(),
+            stderr: Said::of(stderr),
+            tls: None,
+        }
     }
 
-    fn start(directory: TempDir, args: Vec<String>) -> Server {
-        let (child, address, stderr) = launch(&args, &directory.path().join("data"), "127.0.0.1:0");
-        Server { child, address, args, directory, stderr: Mutex::new(stderr), tls: None }
+    fn start(directory: TempDir, args: Vec<String>, environment: Vec<(String, String)>) -> Server {
+        let data = directory.path().join("data");
+        let (child, address, stderr) = launch(&args, &environment, &data, "127.0.0.1:0");
+        Server { child, address, args, environment, directory, stderr: Said::of(stderr), tls: None }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -165,9 +220,10 @@ impl Server {
 
     /// Starts it again with the same data on the same port.
     pub(crate) fn restart(&mut self) {
-        let (child, address, stderr) = launch(&self.args, &self.data(), &self.address.to_string());
+        let (child, address, coming) =
+            launch(&self.args, &self.environment, &self.data(), &self.address.to_string());
         assert_eq!(address, self.address);
-        (self.child, self.stderr) = (child, Mutex::new(stderr));
+        (self.child, self.stderr) = (child, Said::of(coming));
     }
 
     /// Asks it to stop.
@@ -198,10 +254,10 @@ impl Server {
 
     /// Waits until it has logged a line with this text in it.
     pub(crate) fn told(&self, text: &str) -> String {
-        let stderr = self.stderr.lock().expect("nobody panics with it");
+        let mut stderr = self.stderr.lock().expect("nobody panics with it");
         let late = Instant::now() + DEADLINE;
         let mut lines = Vec::new();
-        while let Ok(line) = stderr.recv_timeout(late.saturating_duration_since(Instant::now())) {
+        while let Some(line) = stderr.next(late) {
             if line.contains(text) {
                 return line;
             }
@@ -226,16 +282,21 @@ impl Server {
 
     /// Reads what it logs up to a line.
     pub(crate) fn wait_for_log(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
-        let stderr = self.stderr.lock().expect("nobody panics with it");
+        let mut stderr = self.stderr.lock().expect("nobody panics with it");
         let late = Instant::now() + DEADLINE;
         let mut seen = Vec::new();
-        while let Ok(line) = stderr.recv_timeout(late.saturating_duration_since(Instant::now())) {
+        while let Some(line) = stderr.next(late) {
             if is(&line) {
                 return line;
             }
             seen.push(line);
         }
         panic!("waited in vain for {what} among {seen:#?}")
+    }
+
+    /// What it said on its standard error so far.
+    pub(crate) fn said(&self) -> Vec<String> {
+        self.stderr.lock().expect("nobody panics with it").lines().to_vec()
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -254,20 +315,19 @@ impl Server {
     #[track_caller]
     pub(crate) fn logs(&self, part: &str) -> String {
         let late = Instant::now() + DEADLINE;
-        let stderr = self.stderr.lock().expect("nobody panics with it");
-        loop {
-            let left = late.saturating_duration_since(Instant::now());
-            match stderr.recv_timeout(left) {
-                Ok(line) if line.contains(part) => return line,
-                Ok(_) => {}
-                Err(_) => panic!("the server did not say {part:?}"),
+        let mut said = self.stderr.lock().expect("nobody panics with it");
+        while let Some(line) = said.next(late) {
+            if line.contains(part) {
+                return line;
             }
         }
+        panic!("the server did not say {part:?}")
     }
 
     /// What it has logged so far, beyond what was read.
     pub(crate) fn logged(&self) -> Vec<String> {
-        self.stderr.lock().expect("nobody panics with it").try_iter().collect()
+        let mut said = self.stderr.lock().expect("nobody panics with it");
+        std::iter::from_fn(|| said.next(Instant::now())).collect()
     }
 
     pub(crate) fn websocket(&self, target: &str) -> WebSocket {
@@ -296,11 +356,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let lines = self.stderr.get_mut().expect("nobody panics with it").lines();
         if thread::panicking() {
-            let stderr = self.stderr.get_mut().expect("nobody panics with it");
-            for line in stderr.try_iter() {
+            for line in lines {
                 eprintln!("server: {line}");
             }
+        } else {
+            assert!(!lines.iter().any(|line| line.contains("panicked at")), "the server panicked: {lines:?}");
         }
     }
 }
@@ -317,8 +379,14 @@ pub(crate) fn run(args: &[&str]) -> Output {
     Output { status, stdout, stderr }
 }
 
-fn launch(args: &[String], data: &Path, listen: &str) -> (Process, SocketAddr, Receiver<String>) {
+fn launch(
+    args: &[String],
+    environment: &[(String, String)],
+    data: &Path,
+    listen: &str,
+) -> (Process, SocketAddr, Receiver<String>) {
     let mut command = Command::new(PLAINWIRE);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.args(args).args(["--listen", listen, "--data"]).arg(data);
     attach(command)
 }
