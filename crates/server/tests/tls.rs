@@ -248,6 +248,9 @@ fn split_handshake(
 fn who_does_not_speak_tls_is_told_so() {
     let authority = Authority::new();
     let server = Server::secure(CHANNELS, &authority);
+    // What it says of itself at the start is not meant.
+    assert_eq!(server.get("/log/a").status, 200);
+    server.logged();
     for request in ["GET /log/a HTTP/1.1\r\nhost: x\r\n\r\n", "POST /", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         let mut connection = Connection::open(server.address);
         connection.send(request.as_bytes());
