@@ -36,7 +36,7 @@ impl Server for Plainwire {
         let (engine, durability) = if launch.durable { ("disk", "fsync") } else { ("memory", "memory") };
         let config = launch.directory.join("plainwire.toml");
         let text = format!(
-            "[server]\nlisten = \"{}\"\nengine = \"{engine}\"\n\n[allow]\nall = true\n\n[channel.\"bench/*\"]\ndurability = \"{durability}\"\n",
+            "[server]\nlisten = \"{}\"\nengine = \"{engine}\"\n\n[limits]\nconnections_per_address = 10000000\npublish_rate = 0\n\n[allow]\nall = true\n\n[channel.\"bench/*\"]\ndurability = \"{durability}\"\n",
             launch.listen
         );
         fs::write(&config, text).map_err(|error| format!("cannot write the configuration: {error}"))?;

@@ -266,5 +266,6 @@ fn quiet_streams_show_that_they_live() {
     for _ in 0..2 {
         let ping = websocket.next().unwrap();
         assert!(matches!(ping, plainwire::protocol::websocket::Incoming::Ping(_)), "{ping:?}");
+        websocket.send_frame(plainwire::protocol::websocket::OpCode::Pong, b"");
     }
 }

@@ -421,7 +421,7 @@ fn accepting_waits_when_no_descriptor_is_left() {
     let mut publisher = server.connect();
     assert_eq!(publisher.ask("POST", "/log/a", &[], Some(b"0")).status, 201);
     assert_eq!(live.message().data, json!(0));
-    server.limit_descriptors(server.descriptors());
+    server.limit_descriptors(3);
     let mut waiting = server.connect();
     waiting.request("GET", "/log/a", &[], None).expect("it is sent");
     server.told("no connection can be accepted");

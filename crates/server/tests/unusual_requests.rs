@@ -81,7 +81,7 @@ fn whoever_asks_for_the_end_gets_it() {
 fn heads_out_of_the_ordinary() {
     let server = server();
     let many = |count: usize| (0..count).map(|i| format!("X-{i}: {i}\r\n")).collect::<String>();
-    let long = format!("X-Long: {}\r\n", "x".repeat(60_000));
+    let long = format!("X-Long: {}\r\n", "x".repeat(30_000));
     let wait = format!("{PAGE}&wait=5");
     for target in [PAGE, &wait] {
         for (start, headers) in [
@@ -180,7 +180,7 @@ fn requests_that_could_be_two() {
 /// Each of these waits for something that never comes; the server does not wait as long as they do.
 #[test]
 fn clients_that_take_too_long() {
-    let server = Server::with_config("[server]\nheader_timeout = \"1s\"\n[channel.\"log/*\"]\n");
+    let server = Server::with_config("[server]\nheader_timeout = \"1s\"\n[limits]\nidle_timeout = \"1s\"\n[channel.\"log/*\"]\n");
     server.accepted("/log/a", "1");
     let poll = format!("GET {PAGE}&wait=5 HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let page = format!("GET {PAGE} HTTP/1.1\r\nHost: localhost\r\n\r\n");

@@ -211,18 +211,18 @@ options! {
         /// Most requests of all clients that are worked on at a time, those that only wait not included.
         requests_in_flight: usize = Count "10000" in "1".."1000000" beyond "503 `busy`";
         /// Messages a second, of one principal and of one address, on average. 0 is any number.
-        publish_rate: usize = Count "1000" in "0".."1000000" beyond "429 `rate`";
+        publish_rate: usize = Count "10000" in "0".."1000000" beyond "429 `rate`";
         /// Messages at once beyond the average.
-        publish_burst: usize = Count "5000" in "1".."1000000" beyond "429 `rate`";
+        publish_burst: usize = Count "20000" in "1".."1000000" beyond "429 `rate`";
         /// Commands and other changes of a state a second, of one principal and of one address, on average. 0 is any number.
-        command_rate: usize = Count "1000" in "0".."1000000" beyond "429 `rate`";
+        command_rate: usize = Count "10000" in "0".."1000000" beyond "429 `rate`";
         /// Commands at once beyond the average.
-        command_burst: usize = Count "5000" in "1".."1000000" beyond "429 `rate`";
+        command_burst: usize = Count "20000" in "1".."1000000" beyond "429 `rate`";
         /// How long the body of a request may take to arrive.
         body_timeout: Duration = Span "30s" in "1s".."10m" beyond "408 `timeout`, and the connection is closed";
         /// How long a connection may be without a request. More than a reverse proxy keeps one.
         idle_timeout: Duration = Span "75s" in "1s".."1h" beyond "the connection is closed";
-        /// How long a client may take nothing of what is sent to it. On Linux it must also confirm what it was sent within a `heartbeat`.
+        /// How long a client may take nothing of what is sent to it; two heartbeats on a stream, if that is less.
         write_timeout: Duration = Span "60s" in "1s".."10m" beyond "the connection is cut; the client resumes from its cursor";
     }
 }
