@@ -180,7 +180,9 @@ fn requests_that_could_be_two() {
 /// Each of these waits for something that never comes; the server does not wait as long as they do.
 #[test]
 fn clients_that_take_too_long() {
-    let server = Server::with_config("[server]\nheader_timeout = \"1s\"\n[limits]\nidle_timeout = \"1s\"\n[channel.\"log/*\"]\n");
+    let server = Server::with_config(
+        "[server]\nheader_timeout = \"1s\"\n[limits]\nidle_timeout = \"1s\"\n[channel.\"log/*\"]\n",
+    );
     server.accepted("/log/a", "1");
     let poll = format!("GET {PAGE}&wait=5 HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let page = format!("GET {PAGE} HTTP/1.1\r\nHost: localhost\r\n\r\n");

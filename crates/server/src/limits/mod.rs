@@ -104,7 +104,8 @@ impl Admission {
     pub(crate) fn check_descriptors(&self, config: &Config) {
         let (most, wanted) = (self.most_connections(config), config.limits.connections);
         if most < wanted {
-            tracing::warn!(
+            // Common enough, and no fault as long as it is enough.
+            tracing::info!(
                 most,
                 wanted,
                 "fewer connections than configured: the process may not have so many descriptors; raise RLIMIT_NOFILE (LimitNOFILE=, ulimit -n) or lower limits.connections"

@@ -119,7 +119,11 @@ impl Connection {
 
 /// The request that these bytes are, if a worker answers it by itself.
 pub(crate) fn read_request(bytes: &[u8], config: &Config) -> Option<Request<Empty<Bytes>>> {
-    let connected = Connected { peer: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), takeable: true, secure: false };
+    let connected = Connected {
+        peer: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        takeable: true,
+        secure: false,
+    };
     match arrived(bytes, connected, config) {
         Arrived::Read(request) => Some(*request),
         Arrived::Other => None,

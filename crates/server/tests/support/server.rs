@@ -138,7 +138,15 @@ impl Server {
         command.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\""), PLAINWIRE]).args(&args);
         command.args(["--listen", "127.0.0.1:0", "--data"]).arg(directory.path().join("data"));
         let (child, address, stderr) = attach(command);
-        Server { child, address, args, environment: Vec::new(), directory, stderr: Said::of(stderr), tls: None }
+        Server {
+            child,
+            address,
+            args,
+            environment: Vec::new(),
+            directory,
+            stderr: Said::of(stderr),
+            tls: None,
+        }
     }
 
     /// Changes how many descriptors it may have, while it runs.
