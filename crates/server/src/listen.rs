@@ -381,7 +381,10 @@ impl AsyncRead for Prefixed {
             let count = buffer.filled().len() - before;
             if count > 0 {
                 self.counts.bytes_in.of(self.carrier).add(count as u64);
-                self.activity.read();
+                // Frames of HTTP/2 come between requests too.
+                if !matches!(self.carrier, Carrier::Http2) {
+                    self.activity.read();
+                }
             }
             return polled;
         }

@@ -115,7 +115,7 @@ impl Watch {
             let limit = self.activity.limit();
             // Nobody tells when the last answer is over: it is looked at in time for the next request.
             let at = limit.map_or_else(|| Instant::now() + self.activity.idle_timeout, |(at, _)| at);
-            if limit.is_some() && self.timer.deadline() != at.into() || self.timer.is_elapsed() {
+            if (limit.is_some() && self.timer.deadline() != at.into()) || self.timer.is_elapsed() {
                 self.timer.as_mut().reset(at.into());
             }
             std::task::ready!(self.timer.as_mut().poll(cx));
