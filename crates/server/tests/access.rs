@@ -294,6 +294,64 @@ fn an_idempotency_key_is_its_subjects_own() {
     assert_eq!(from, [&json!("ann"), &json!("bob"), &Value::Null]);
 }
 
+/// Where the server's admin listener is.
+fn admin(server: &Server) -> Connection {
+    let line = server.told("the admin listener listens");
+    let address =
+        line.split_whitespace().filter_map(|word| word.rsplit(['/', '=']).next()?.parse().ok()).last();
+    Connection::open(address.unwrap_or_else(|| panic!("no address in {line}")))
+}
+
+#[test]
+fn a_revocation_ends_streams_and_outlives_the_server() {
+    let mut server = Server::guarded(&format!("[admin]\nlisten = \"127.0.0.1:0\"\n{}", config()));
+    let mut admin = admin(&server);
+    let mut revoke = |body: &Value| {
+        let json = [("content-type", "application/json")];
+        admin.ask("POST", "/_/revoke", &json, Some(body.to_string().as_bytes())).status
+    };
+    let now = support::token::now();
+    let named = |jti: &str, subject: &str| {
+        let claims = json!({ "sub": subject, "jti": jti, "iat": now - 10, "exp": now + 600 });
+        signed(&claims, SECRET)
+    };
+    let (one, other, bob) = (named("one", "ann"), named("other", "ann"), named("third", "bob"));
+    let open = |token: &str| -> Vec<Live> {
+        let mut all: Vec<Live> =
+            Transport::STREAMS.map(|transport| server.live(transport, &with("/room/a", token))).into();
+        all.iter_mut().for_each(|live| drop(live.until_live()));
+        all
+    };
+    let (ones, others, bobs) = (open(&one), open(&other), open(&bob));
+
+    let ended = |streams: Vec<Live>| {
+        for mut live in streams {
+            let events = until_end(&mut live);
+            assert_eq!(events.last().unwrap().data, json!({ "reason": "token_revoked", "status": 401 }));
+        }
+    };
+    let begun = Instant::now();
+    assert_eq!(revoke(&json!({ "jti": "one", "exp": now + 600 })), 200);
+    ended(ones);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert_eq!(revoke(&json!({ "sub": "ann", "before": now - 60 })), 200);
+    assert_eq!(server.get(&with("/room/a", &other)).status, 200);
+    assert_eq!(revoke(&json!({ "sub": "ann" })), 200);
+    ended(others);
+    assert_eq!(revoke(&json!({ "sub": "x".repeat(256) })), 400);
+    server.accepted("/room/a", "1");
+    for mut live in bobs {
+        assert_eq!(live.message().data, 1);
+    }
+
+    server.kill();
+    server.restart();
+    for revoked in [&one, &other] {
+        assert_eq!(server.get(&with("/room/a", revoked)).problem(), (401, "token_revoked".to_owned()));
+    }
+    assert_eq!(server.get(&with("/room/a", &bob)).status, 200);
+}
+
 #[test]
 fn what_needs_a_credential_is_in_no_shared_cache() {
     let server = Server::guarded(&config());

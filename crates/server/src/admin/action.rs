@@ -12,7 +12,10 @@ use crate::auth::Revocation;
 use crate::http::channel_name;
 use crate::node::Node;
 
-/// `{"jti":…,"exp":…}` or `{"sub":…,"before":…}`.
+/// Longest name of a token or a subject that is revoked, in bytes: they are kept in memory, 100,000 of them.
+const MAX_NAME_BYTES: usize = 255;
+
+/// `{"jti":…,"exp":…}` or `{"sub":…,"before":…,"exp":…}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Revoke {
@@ -34,14 +37,21 @@ struct Streams {
 /// Revokes a credential, or all of a subject. When this is answered it is kept, and streams with it end within a moment.
 pub(super) async fn revoke(node: &Arc<Node>, body: &[u8]) -> Result<Value, Problem> {
     let Revoke { jti, exp, sub, before } = parse(body)?;
+    if [&jti, &sub].into_iter().flatten().any(|name| name.is_empty() || name.len() > MAX_NAME_BYTES) {
+        return Err(bad(&format!("a name has 1 to {MAX_NAME_BYTES} bytes")));
+    }
     let revocation = match (jti, sub) {
         (Some(jti), None) if before.is_none() => Revocation::Token { jti, until: exp },
-        (None, Some(sub)) if exp.is_none() => Revocation::Subject {
+        (None, Some(sub)) => Revocation::Subject {
             sub,
             issued: before.unwrap_or_else(|| crate::clock::now().0 / 1000),
-            until: None,
+            until: exp,
         },
-        _ => return Err(bad("a revocation has 'jti', perhaps with 'exp', or 'sub', perhaps with 'before'")),
+        _ => {
+            return Err(bad(
+                "a revocation has 'jti', perhaps with 'exp', or 'sub', perhaps with 'before' and 'exp'",
+            ));
+        }
     };
     node.revoke(revocation).await?;
     Ok(json!({ "revoked": true }))
