@@ -407,18 +407,18 @@ fn another_certificate_while_streams_are_open() {
     let next = authority.issue(&["localhost", "other.example"]);
     // The certificate comes before its key: such a pair is never shown.
     replace(&server.directory().join("certificate.pem"), &next.certificate);
-    let warning = server.logs("cannot be used");
+    let warning = server.told("cannot be used");
     assert!(warning.contains("key.pem is not the key of"), "{warning}");
     assert_eq!(shown(&server, &authority), first);
     replace(&server.directory().join("key.pem"), &next.key);
-    server.logs("another certificate is presented");
+    server.told("another certificate is presented");
     let second = shown(&server, &authority);
     assert_ne!(second, first);
     // Half of a file, and no file at all.
     replace(&server.directory().join("key.pem"), &next.key[..next.key.len() / 2]);
-    server.logs("cannot be used");
+    server.told("cannot be used");
     std::fs::remove_file(server.directory().join("certificate.pem")).expect("a file");
-    server.logs("cannot be used");
+    server.told("cannot be used");
     assert_eq!(shown(&server, &authority), second);
     server.accepted("/log/a", "1");
     for (transport, live) in &mut streams {
@@ -428,7 +428,7 @@ fn another_certificate_while_streams_are_open() {
     let old =
         authority.issue_for(&["localhost"], now - Duration::from_secs(7200), now - Duration::from_secs(3600));
     old.write(server.directory());
-    assert!(server.logs("expired").contains("WARN"));
+    assert!(server.told("expired").contains("WARN"));
 }
 
 /// The certificate that a new client sees.
@@ -530,15 +530,15 @@ fn a_reload_takes_another_version_and_other_files() {
     replace(&server.directory().join("other.pem"), &format!("{}{}", other.key, other.certificate));
     let files = text.replace("certificate.pem", "other.pem").replace("key.pem", "other.pem");
     replace(&config, &format!("{files}min_version = \"1.3\"\n"));
-    server.logs("was read again");
+    server.told("was read again");
     assert_ne!(shown(&server, &authority), first);
     let refused = Connection::open(server.address).secured(&old, "localhost");
     assert!(refused.is_err_and(|error| error.to_string().contains("ProtocolVersion")), "TLS 1.2 is refused");
     // What cannot be used is not taken, nor is a server without encryption.
     replace(&config, &files.replace("other.pem", "missing.pem"));
-    assert!(server.logs("was not taken").contains("missing.pem cannot be read"));
+    assert!(server.told("was not taken").contains("missing.pem cannot be read"));
     replace(&config, files.split("[tls]").next().expect("a part"));
-    assert!(server.logs("with the next start only").contains("[tls]"));
+    assert!(server.told("with the next start only").contains("[tls]"));
     server.accepted("/log/a", "1");
     assert_eq!(live.message().data, json!(1), "the stream goes on");
 }

@@ -288,20 +288,6 @@ impl Server {
         kilobytes * 1024
     }
 
-    /// Reads what it logs up to a line.
-    pub(crate) fn wait_for_log(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
-        let mut stderr = self.stderr.lock().expect("nobody panics with it");
-        let late = Instant::now() + DEADLINE;
-        let mut seen = Vec::new();
-        while let Some(line) = stderr.next(late) {
-            if is(&line) {
-                return line;
-            }
-            seen.push(line);
-        }
-        panic!("waited in vain for {what} among {seen:#?}")
-    }
-
     /// What it said on its standard error so far.
     pub(crate) fn said(&self) -> Vec<String> {
         self.stderr.lock().expect("nobody panics with it").lines().to_vec()
@@ -317,19 +303,6 @@ impl Server {
             None => connection,
             Some(tls) => connection.secured(tls, "localhost").expect("a handshake"),
         }
-    }
-
-    /// Waits for a line that it logs.
-    #[track_caller]
-    pub(crate) fn logs(&self, part: &str) -> String {
-        let late = Instant::now() + DEADLINE;
-        let mut said = self.stderr.lock().expect("nobody panics with it");
-        while let Some(line) = said.next(late) {
-            if line.contains(part) {
-                return line;
-            }
-        }
-        panic!("the server did not say {part:?}")
     }
 
     /// What it has logged so far, beyond what was read.
