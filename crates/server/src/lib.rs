@@ -19,6 +19,7 @@ mod health;
 mod http;
 mod limits;
 mod listen;
+mod memory;
 mod metrics;
 mod node;
 mod operation;

@@ -24,6 +24,7 @@ pub(crate) use signal::{Relay, Signal};
 pub(crate) use subscription::{BATCH, Found, Subscription};
 
 use crate::config::Config;
+use crate::memory::{MOST_BYTES, Memory};
 use crate::metrics::Metrics;
 
 /// Channels that nobody uses stay open up to this number, so that a channel that is only written to, or polled,
@@ -40,6 +41,7 @@ pub(crate) struct Channels {
     readers: Mutex<Slab<Arc<Signal>>>,
     drain: OnceLock<Drain>,
     metrics: Arc<Metrics>,
+    memory: Arc<Memory>,
 }
 
 impl Channels {
@@ -53,6 +55,7 @@ impl Channels {
             readers: Mutex::default(),
             drain: OnceLock::new(),
             metrics: Arc::new(Metrics::new()),
+            memory: Memory::new(MOST_BYTES),
         });
         log.subscribe(Arc::new(Fanout(Arc::downgrade(&channels))));
         channels
@@ -111,6 +114,11 @@ impl Channels {
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// What clients have the server hold.
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     /// How many channels are in memory.

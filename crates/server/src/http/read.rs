@@ -207,7 +207,7 @@ async fn poll(
         let _guard = node.admission().request(&node.config())?;
         let transport = if given { Transport::Page } else { Transport::Poll };
         let page = Box::pin(page(node.channels(), PageRequest { channels, limit })).await?;
-        return Ok(reply::page(headers, &page, keep).map(|body| body.of(transport)));
+        return Ok(reply::page(headers, page, keep).map(|body| body.of(transport)));
     };
     let guard = count(node, request, &caller)?;
     let terms = PollTerms { limit, wait, keep, if_none_match: headers.get(IF_NONE_MATCH).cloned() };
@@ -255,7 +255,7 @@ impl PollTerms {
         } else {
             let mut headers = HeaderMap::new();
             headers.extend(self.if_none_match.clone().map(|tag| (IF_NONE_MATCH, tag)));
-            reply::page(&headers, &page, self.keep)
+            reply::page(&headers, page, self.keep)
         };
         let applied = format!("wait={}", self.wait.as_secs());
         let applied = HeaderValue::from_str(&applied).expect("ASCII");

@@ -136,13 +136,13 @@ pub(super) fn state(request: &HeaderMap, cursor: &Cursor, state: &Json, keep: Ke
 }
 
 /// A page of messages.
-pub(super) fn page(request: &HeaderMap, page: &Page, keep: Keep) -> Response<Body> {
+pub(super) fn page(request: &HeaderMap, page: Page, keep: Keep) -> Response<Body> {
     let caching = match keep {
         Keep::Full if page.full => IMMUTABLE,
         Keep::Full | Keep::Asking => "no-cache",
         Keep::Private => PRIVATE,
     };
-    versioned(request, &page.cursor, page.to_json().into(), caching)
+    versioned(request, &page.cursor.clone(), page.into_json(), caching)
 }
 
 /// Nothing came while the client waited.

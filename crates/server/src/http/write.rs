@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, IF_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response};
@@ -15,6 +15,7 @@ use super::query::Query;
 use super::reply;
 use crate::access::Caller;
 use crate::metrics::Transport;
+use crate::memory::{Claim, busy};
 use crate::node::Node;
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_if_match, submit};
 
@@ -50,7 +51,7 @@ where
     };
     admission.write(&node.config(), writing, caller.address, caller.subject(), Instant::now())?;
     let channel = node.channels().open(name).await?;
-    let body = read_body(body, &head.headers, bounds).await?;
+    let body = read_body(body, &head.headers, bounds, node.channels().memory().claim()).await?;
     // A body may take its time.
     node.permit(caller, verb.right(), name, verb.command())?;
     let request = WriteRequest { verb, body, if_match, key, from: caller.from() };
@@ -103,6 +104,7 @@ async fn read_body<B>(
     body: B,
     headers: &HeaderMap,
     (most, within): (usize, Duration),
+    mut claim: Claim,
 ) -> Result<Bytes, Problem>
 where
     B: http_body::Body,
@@ -114,7 +116,7 @@ where
     }
     let collect = async {
         let mut body = std::pin::pin!(body);
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame =
                 frame.map_err(|error| Problem::new(400, "body", format!("the body broke off: {error}")))?;
@@ -122,9 +124,17 @@ where
             if bytes.len() + data.remaining() > most {
                 return Err(too_large(most));
             }
-            bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+            if !claim.hold(bytes.len() + data.remaining()) {
+                return Err(busy());
+            }
+            while data.has_remaining() {
+                let piece = data.chunk();
+                bytes.extend_from_slice(piece);
+                let length = piece.len();
+                data.advance(length);
+            }
         }
-        Ok(bytes.freeze())
+        Ok(claim.keep(bytes))
     };
     let late =
         |_| Problem::new(408, "timeout", format!("the body took longer than {} s", within.as_secs_f64()));

@@ -5,12 +5,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use plainwire_hub::{Budget, Entry, Item, Start};
 use plainwire_protocol::{ControlEvent, Cursor, Point, Position, Problem, ResetReason, envelope_json};
 use tokio::time::{Instant, timeout_at};
 
 use crate::access::{Caller, Ending};
 use crate::channels::{Channels, Found, OpenChannel, Subscription, store_problem};
+use crate::memory::{Claim, FREE_BYTES, busy};
 use crate::metrics::Transport;
 use crate::node::Node;
 use crate::stream::{LEEWAY_LOOK, Standing};
@@ -35,11 +37,18 @@ pub(crate) struct Page {
     pub(crate) cursor: Cursor,
     /// Whether there are as many as were asked for, so that the page will never change.
     pub(crate) full: bool,
+    claim: Claim,
 }
 
 impl Page {
-    /// The page as a client gets it.
-    pub(crate) fn to_json(&self) -> Vec<u8> {
+    /// The page as a client gets it, which holds its memory for as long as it is there.
+    pub(crate) fn into_json(mut self) -> Bytes {
+        let out = self.to_json();
+        self.claim.overdraw(out.len());
+        self.claim.keep(out)
+    }
+
+    fn to_json(&self) -> Vec<u8> {
         let mut out = b"{\"messages\":[".to_vec();
         for (i, entry) in self.messages.iter().enumerate() {
             if i > 0 {
@@ -54,6 +63,7 @@ impl Page {
 
 /// The messages that there are: perhaps none.
 pub(crate) async fn page(channels: &Arc<Channels>, request: PageRequest) -> Result<Page, Problem> {
+    let _turn = channels.memory().turn().await;
     let mut reader = Reader::new(channels, request, Transport::Page);
     while !reader.collector.is_done(reader.subscription.len()) {
         reader.read().await?;
@@ -121,7 +131,7 @@ struct Reader {
 impl Reader {
     fn new(channels: &Arc<Channels>, request: PageRequest, transport: Transport) -> Reader {
         let subscription = Subscription::of(channels, request.channels, None, transport);
-        Reader { subscription, collector: Collector::new(request.limit), items: Vec::new() }
+        Reader { subscription, collector: Collector::new(request.limit, channels.memory().claim()), items: Vec::new() }
     }
 
     /// Waits for items.
@@ -134,9 +144,15 @@ impl Reader {
         &mut self,
         mut may_go_on: impl FnMut(&Subscription) -> Result<(), Ending>,
     ) -> Result<Option<Ending>, Problem> {
-        let budget = self.collector.budget();
         let found = poll_fn(|cx| match may_go_on(&self.subscription) {
-            Ok(()) => self.subscription.poll_items(cx, budget, &mut self.items, false).map_ok(Ok),
+            Ok(()) => {
+                let budget = self.collector.budget();
+                let found = self.subscription.poll_items(cx, budget, &mut self.items, false);
+                if found.is_pending() {
+                    self.collector.settle();
+                }
+                found.map_ok(Ok)
+            }
             Err(ending) => Poll::Ready(Ok(Err(ending))),
         });
         match found.await.map_err(store_problem)? {
@@ -161,16 +177,26 @@ pub(crate) struct Collector {
     bytes: usize,
     /// How many feeds said that they have given all that there is.
     live: usize,
+    claim: Claim,
+    /// Whether there was no memory for more.
+    cut: bool,
 }
 
 impl Collector {
-    pub(crate) fn new(limit: usize) -> Collector {
-        Collector { limit, messages: Vec::new(), bytes: 0, live: 0 }
+    pub(crate) fn new(limit: usize, claim: Claim) -> Collector {
+        Collector { limit, messages: Vec::new(), bytes: 0, live: 0, claim, cut: false }
     }
 
-    /// What may still be given.
-    pub(crate) fn budget(&self) -> Budget {
-        Budget { items: self.limit - self.messages.len(), bytes: MAX_PAGE_BYTES }
+    /// What may still be given. It is claimed until it is known how much there is.
+    pub(crate) fn budget(&mut self) -> Budget {
+        self.cut = !self.claim.hold(MAX_PAGE_BYTES);
+        let most = if self.cut { FREE_BYTES } else { MAX_PAGE_BYTES };
+        Budget { items: self.limit - self.messages.len(), bytes: most.saturating_sub(self.bytes).max(1) }
+    }
+
+    /// Holds what there is, and no more. Says whether it may.
+    fn settle(&mut self) -> bool {
+        self.claim.hold(self.bytes)
     }
 
     /// Whether there is no message yet.
@@ -181,6 +207,7 @@ impl Collector {
     /// Whether the page is full, or all of so many feeds have given all that there is.
     fn is_done(&self, feeds: usize) -> bool {
         self.live >= feeds || self.messages.len() >= self.limit || self.bytes >= MAX_PAGE_BYTES
+            || self.cut && self.bytes >= FREE_BYTES
     }
 
     /// Takes the messages among some items. A reset is an answer of its own on a page: 410.
@@ -200,14 +227,15 @@ impl Collector {
                 },
             }
         }
-        Ok(())
+        // Of one large message there is no smaller page.
+        if self.settle() { Ok(()) } else { Err(busy()) }
     }
 
     /// The page; `positions` are where the feeds stand after it.
     pub(crate) fn page(self, positions: impl Iterator<Item = Option<Position>>) -> Page {
         // A feed that was never looked at has no place: everything again, but nothing lost.
         let cursor = positions.map(|position| position.map_or(Point::Oldest, Point::After)).collect();
-        Page { full: self.messages.len() == self.limit, messages: self.messages, cursor }
+        Page { full: self.messages.len() == self.limit, messages: self.messages, cursor, claim: self.claim }
     }
 }
 

@@ -47,11 +47,11 @@ impl Polling {
     }
 
     /// What goes into an answer.
-    pub(super) fn budget(&self) -> Budget {
-        Collector::new(self.terms.limit).budget()
+    pub(super) fn budget(&self, shared: &Shared) -> Budget {
+        Collector::new(self.terms.limit, shared.claim()).budget()
     }
 
-    fn answer(&self, page: Result<Page, Problem>) -> Answer {
+    fn answer(&self, page: Result<Page, Problem>, shared: &Shared) -> Answer {
         let messages = page.as_ref().map_or(0, |page| page.messages.len());
         let rejection = page.as_ref().err().map(Rejection::of);
         let (head, body) = self.terms.answer(page).into_parts();
@@ -60,7 +60,8 @@ impl Polling {
         let length = Length::Known(body.len());
         write_head(head.status, &head.headers, &self.headers, length, &mut out);
         out.extend_from_slice(&body);
-        Answer { bytes: out.into(), status: head.status.as_u16(), messages, rejection }
+        drop(body);
+        Answer { bytes: shared.kept(out), status: head.status.as_u16(), messages, rejection }
     }
 }
 
@@ -94,7 +95,7 @@ impl Connection {
         shared: &mut Shared,
     ) {
         let Role::Poll(polling) = &self.role else { return };
-        let mut collector = Collector::new(polling.terms.limit);
+        let mut collector = Collector::new(polling.terms.limit, shared.claim());
         items.iter().for_each(|item| shared.counts.note_reset(item));
         let taken = collector.take(items.drain(..));
         if taken.is_ok() && collector.is_empty() {
@@ -103,7 +104,7 @@ impl Connection {
         let page = taken.map(|()| collector.page(self.feeds.positions()));
         let until = self.feeds.positions().next().flatten();
         let seat = self.feeds.beside().next().copied();
-        let answer = polling.answer(page);
+        let answer = polling.answer(page, shared);
         if self.feeds.len() == 1
             && let (Some(after), Some(until), Some(seat)) = (before, until, seat)
         {
@@ -122,15 +123,15 @@ impl Connection {
     /// Answers that there is nothing yet.
     pub(super) fn answer_nothing(&mut self, shared: &mut Shared) {
         let Role::Poll(polling) = &self.role else { return };
-        let nothing = Collector::new(polling.terms.limit).page(self.feeds.positions());
-        let answer = polling.answer(Ok(nothing));
+        let nothing = Collector::new(polling.terms.limit, shared.claim()).page(self.feeds.positions());
+        let answer = polling.answer(Ok(nothing), shared);
         self.answer(answer, shared);
     }
 
     /// Answers that something went wrong.
     pub(super) fn answer_problem(&mut self, problem: Problem, shared: &mut Shared) {
         let Role::Poll(polling) = &self.role else { return };
-        let answer = polling.answer(Err(problem));
+        let answer = polling.answer(Err(problem), shared);
         self.answer(answer, shared);
     }
 

@@ -102,7 +102,8 @@ impl Connection {
                 let mut out = Vec::with_capacity(512 + body.len());
                 write_head(head.status, &head.headers, b"", Length::Known(body.len()), &mut out);
                 out.extend_from_slice(&body);
-                self.unsent = out.into();
+                drop(body);
+                self.unsent = shared.kept(out);
                 let then = if shared.draining { Then::Leave } else { Then::NextRequest };
                 self.finish(then, shared);
             }

@@ -151,7 +151,7 @@ impl Connection {
     /// Lets the feeds give what comes next, and sends it.
     fn step(&mut self, shared: &mut Shared) -> io::Result<()> {
         let budget = match &self.role {
-            Role::Poll(polling) => polling.budget(),
+            Role::Poll(polling) => polling.budget(shared),
             _ => BATCH,
         };
         let mark = self.feeds.mark();

@@ -16,6 +16,7 @@ use super::pages::Pages;
 use super::topics::Topics;
 use crate::config::Config;
 use crate::http::{PollTerms, Service, write_headers};
+use crate::memory::Claim;
 use crate::metrics::Counts;
 use crate::node::Node;
 
@@ -50,6 +51,18 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Memory for something that a client has this worker hold.
+    pub(super) fn claim(&self) -> Claim {
+        self.node.channels().memory().claim()
+    }
+
+    /// Bytes that wait for their reader.
+    pub(super) fn kept(&self, bytes: Vec<u8>) -> Bytes {
+        let mut claim = self.claim();
+        claim.overdraw(bytes.len());
+        claim.keep(bytes)
+    }
+
     pub(super) fn new(node: Arc<Node>, inbox: Arc<Inbox>) -> Shared {
         Shared {
             topics: Topics::new(inbox.clone()),

@@ -23,6 +23,7 @@ use crate::access::Caller;
 use crate::auth::Principal;
 use crate::channels::OpenChannel;
 use crate::config::Config;
+use crate::memory::Claim;
 use crate::limits::StreamGuard;
 use crate::metrics::Counts;
 use crate::node::Node;
@@ -69,6 +70,8 @@ pub(crate) struct Conversation {
     awaited: Option<Box<Awaited>>,
     phase: Phase,
     counts: Arc<Counts>,
+    /// Memory for what arrives and what waits to be sent.
+    claim: Claim,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +92,7 @@ impl Conversation {
         deflate: Option<Agreed>,
         counts: Arc<Counts>,
         awaited: Option<Box<Awaited>>,
+        claim: Claim,
     ) -> Conversation {
         let server = &config.server;
         let limits = Limits { max_frame: server.max_frame, max_message: server.max_message };
@@ -103,6 +107,7 @@ impl Conversation {
             awaited,
             phase: Phase::Open,
             counts,
+            claim,
         }
     }
 
@@ -175,6 +180,15 @@ impl Conversation {
                 Err(fault) => self.close(fault.code, fault.reason),
             }
         }
+        if self.phase == Phase::Open && !self.claim.hold(self.held_bytes()) {
+            // Nothing more is taken in, and what was is let go of with the connection.
+            self.send_close(Some((CloseCode::TRY_AGAIN, "too much is held for clients")));
+            self.phase = Phase::Closed;
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.decoder.held_bytes() + self.waiting_bytes + self.output.len()
     }
 
     /// The peer will send nothing more.
@@ -248,6 +262,7 @@ impl Conversation {
             }
             progress = true;
         }
+        self.claim.overdraw(self.held_bytes());
         if let Phase::Ending(code, reason) = self.phase
             && self.under_way() == 0
         {

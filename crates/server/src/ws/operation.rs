@@ -21,7 +21,7 @@ use crate::channels::OpenChannel;
 use crate::http::channel_name;
 use crate::node::Node;
 use crate::operation::{
-    DEFAULT_LIMIT, KeyedRequest, Page, PageRequest, Submitted, Verb, WriteRequest, Written, page,
+    DEFAULT_LIMIT, KeyedRequest, PageRequest, Submitted, Verb, WriteRequest, Written, page,
     parse_if_match, parse_since, start_of, submit,
 };
 
@@ -148,7 +148,7 @@ fn get(node: &Arc<Node>, id: &Id, fields: &Fields<'_>, channel: OpenChannel, sta
         match page(node.channels(), PageRequest { channels, limit: limit as usize }).await {
             Ok(page) => Reply {
                 cursor: Some(page.cursor.to_string()),
-                body: Some(page_json(&page)),
+                body: Some(Json::from_trusted(page.into_json())),
                 ..Reply::new(id, 200)
             },
             Err(problem) => Reply::problem(id, &problem),
@@ -202,8 +202,4 @@ fn written_reply(id: Id, written: &Written) -> Reply {
     let cursor = Cursor::from_iter([Point::After(written.position)]).to_string();
     let body = Some(written.body());
     Reply { cursor: Some(cursor), body, replayed: written.replayed, ..Reply::new(id, written.status) }
-}
-
-fn page_json(page: &Page) -> Json {
-    Json::from_trusted(page.to_json().into())
 }

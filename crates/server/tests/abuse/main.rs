@@ -16,4 +16,5 @@ mod oversized;
 mod slow;
 mod smuggling;
 mod storms;
+mod unread;
 mod violations;
