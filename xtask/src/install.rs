@@ -29,6 +29,7 @@ pub(crate) fn everything() -> Result<(), String> {
     python()?;
     cargo_deny()?;
     valgrind()?;
+    faketime()?;
     Ok(())
 }
 
@@ -63,6 +64,12 @@ pub(crate) fn valgrind() -> Result<PathBuf, String> {
         debian(&["valgrind"])?;
     }
     on_path("valgrind").ok_or_else(|| "valgrind was installed but is not on the PATH".into())
+}
+
+/// The library that makes clocks jump. Other systems than Debian do without: the test that needs it says so.
+pub(crate) fn faketime() -> Result<(), String> {
+    let installed = || output(Command::new("dpkg").args(["--status", "libfaketime"])).is_ok();
+    if on_path("dpkg").is_none() || installed() { Ok(()) } else { debian(&["libfaketime"]) }
 }
 
 /// Node.js with its npm.

@@ -10,7 +10,7 @@ const MINUTES: u64 = 15;
 /// For one round: building in release mode the first time, and the largest sizes.
 const ROUND: Duration = Duration::from_secs(60 * 60);
 /// The tests that grow when `PLAINWIRE_SOAK` is set.
-const TESTS: [&str; 5] = ["torture", "slow_reader", "stalled_readers", "workers", "durability"];
+const TESTS: [&str; 6] = ["torture", "abuse", "slow_reader", "stalled_readers", "workers", "durability"];
 
 /// Runs rounds until the time is over. The first failure ends it; its output has the seed.
 pub(crate) fn soak(minutes: Option<&str>) -> Result<(), String> {
