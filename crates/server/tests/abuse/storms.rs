@@ -70,7 +70,7 @@ fn all_come_back_at_once() {
     const MISSED: u64 = 5;
     let clients = if soak() { 9_600 } else { 800 };
     raise_descriptors();
-    let mut server = Server::dev();
+    let mut server = Server::dev_set(&[("LIMITS_CONNECTIONS_PER_ADDRESS", "15000")]);
     let first = server.accepted("/log/storm", "1");
     let address = server.address;
     let open = |cursor: &str, number: usize| {
