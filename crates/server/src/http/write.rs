@@ -14,8 +14,8 @@ use super::body::Body;
 use super::query::Query;
 use super::reply;
 use crate::access::Caller;
-use crate::metrics::Transport;
 use crate::memory::{Claim, busy};
+use crate::metrics::Transport;
 use crate::node::Node;
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_if_match, submit};
 

@@ -131,7 +131,11 @@ struct Reader {
 impl Reader {
     fn new(channels: &Arc<Channels>, request: PageRequest, transport: Transport) -> Reader {
         let subscription = Subscription::of(channels, request.channels, None, transport);
-        Reader { subscription, collector: Collector::new(request.limit, channels.memory().claim()), items: Vec::new() }
+        Reader {
+            subscription,
+            collector: Collector::new(request.limit, channels.memory().claim()),
+            items: Vec::new(),
+        }
     }
 
     /// Waits for items.
@@ -206,7 +210,9 @@ impl Collector {
 
     /// Whether the page is full, or all of so many feeds have given all that there is.
     fn is_done(&self, feeds: usize) -> bool {
-        self.live >= feeds || self.messages.len() >= self.limit || self.bytes >= MAX_PAGE_BYTES
+        self.live >= feeds
+            || self.messages.len() >= self.limit
+            || self.bytes >= MAX_PAGE_BYTES
             || self.cut && self.bytes >= FREE_BYTES
     }
 

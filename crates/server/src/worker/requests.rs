@@ -129,7 +129,8 @@ impl Talking {
 impl Talk {
     fn new(deflate: Option<Agreed>, awaited: Option<Box<Awaited>>, key: Key, shared: &Shared) -> Talk {
         let bell = Bell::of_requests(&shared.inbox, key);
-        let conversation = Conversation::new(shared.config(), deflate, shared.counts.clone(), awaited, shared.claim());
+        let conversation =
+            Conversation::new(shared.config(), deflate, shared.counts.clone(), awaited, shared.claim());
         Talk { conversation, waker: bell.waker(), bell, limit: None, closing: false }
     }
 }

@@ -23,8 +23,8 @@ use crate::access::Caller;
 use crate::auth::Principal;
 use crate::channels::OpenChannel;
 use crate::config::Config;
-use crate::memory::Claim;
 use crate::limits::StreamGuard;
+use crate::memory::Claim;
 use crate::metrics::Counts;
 use crate::node::Node;
 

@@ -21,8 +21,8 @@ use crate::channels::OpenChannel;
 use crate::http::channel_name;
 use crate::node::Node;
 use crate::operation::{
-    DEFAULT_LIMIT, KeyedRequest, PageRequest, Submitted, Verb, WriteRequest, Written, page,
-    parse_if_match, parse_since, start_of, submit,
+    DEFAULT_LIMIT, KeyedRequest, PageRequest, Submitted, Verb, WriteRequest, Written, page, parse_if_match,
+    parse_since, start_of, submit,
 };
 
 /// A request that has its place among the others of its connection.

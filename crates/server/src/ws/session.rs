@@ -56,7 +56,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
             Some(relay) => relay.counts().clone(),
             None => node.metrics().common.clone(),
         };
-        let conversation = Conversation::new(&node.config(), deflate, counts, awaited, node.channels().memory().claim());
+        let conversation =
+            Conversation::new(&node.config(), deflate, counts, awaited, node.channels().memory().claim());
         let patience = conversation.awaits_until().map(|until| Box::pin(sleep_until(until.into())));
         let outbound = Box::pin(Outbound::new(opening));
         let beat = Box::pin(sleep(node.config().server.heartbeat));

@@ -35,7 +35,11 @@ fn bounded(attacked: &Attacked) {
     for _ in 0..PATIENCE.as_millis() / 50 {
         std::thread::park_timeout(Duration::from_millis(50));
         let resident = attacked.server.resident_bytes();
-        assert!(resident < WAITING + 3 * MEMORY, "{} MiB are held for clients that do not read", resident >> 20);
+        assert!(
+            resident < WAITING + 3 * MEMORY,
+            "{} MiB are held for clients that do not read",
+            resident >> 20
+        );
     }
     attacked.costs_at_most(WAITING + MEMORY);
 }
@@ -66,7 +70,8 @@ fn pipelined() {
     let held: Vec<Connection> = (0..clients() / 10)
         .map(|_| {
             let mut connection = Connection::narrow(attacked.server.address, 4096);
-            connection.send("GET /log/large?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(200).as_bytes());
+            connection
+                .send("GET /log/large?since=0 HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(200).as_bytes());
             connection
         })
         .collect();
