@@ -21,6 +21,9 @@ pub enum JsonError {
     /// Not JSON.
     #[error("not valid JSON: {0}")]
     Syntax(#[from] serde_json::Error),
+    /// Half of a surrogate pair, which is no character: strict readers refuse the whole text (RFC 7493 §2.1).
+    #[error("half of a surrogate pair stands alone")]
+    Surrogate,
     /// Nested more than [`MAX_JSON_DEPTH`] levels.
     #[error("JSON nested deeper than {MAX_JSON_DEPTH} levels")]
     TooDeep,
@@ -30,6 +33,9 @@ impl Json {
     /// Checks a text and takes out the white space between its tokens.
     pub fn parse(text: &[u8]) -> Result<Json, JsonError> {
         serde_json::from_slice::<&RawValue>(text)?;
+        if has_lone_surrogate(text) {
+            return Err(JsonError::Surrogate);
+        }
         compact(text).map(Json)
     }
 
@@ -61,6 +67,35 @@ impl Json {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("JSON is UTF-8 by construction")
     }
+}
+
+/// Whether an escape in a valid text is half of a surrogate pair (RFC 8259 §8.2).
+fn has_lone_surrogate(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {
+        rest = &rest[at + 1..];
+        let unit = escaped_unit(rest);
+        // An escape is not looked at twice: `\\u` is a backslash and a letter.
+        rest = &rest[1.min(rest.len())..];
+        match unit {
+            Some(0xD800..=0xDBFF) => {
+                let low = rest.get(4..).and_then(|next| escaped_unit(next.strip_prefix(b"\\")?));
+                if !matches!(low, Some(0xDC00..=0xDFFF)) {
+                    return true;
+                }
+                rest = &rest[10..];
+            }
+            Some(0xDC00..=0xDFFF) => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+/// The unit of UTF-16 that an escape stands for, without its backslash.
+fn escaped_unit(escape: &[u8]) -> Option<u16> {
+    let digits = escape.strip_prefix(b"u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 impl fmt::Debug for Json {
@@ -135,6 +170,27 @@ mod tests {
             (" null\n", "null"),
         ] {
             assert_eq!(Json::parse(text.as_bytes()).unwrap().as_str(), compact);
+        }
+    }
+
+    #[test]
+    fn halves_of_characters_are_refused() {
+        for text in [
+            r#""\ud800""#,
+            r#""\ud83d\ude00""#,
+            r#""\\ud800""#,
+            r#""a\n\u00e9 \uD83D\uDE00""#,
+            r#"{"\u0061":["\ud83d\ude00"]}"#,
+        ] {
+            let strict = serde_json::from_str::<serde_json::Value>(text).is_ok();
+            assert_eq!(Json::parse(text.as_bytes()).is_ok(), strict, "{text}");
+        }
+        for lone in
+            [r"\ud800", r"\udc00", r"\ud800x", r"\ud800\n", r"\ud800\u0041", r"\udc00\ud800", r"\\\ud800"]
+        {
+            for text in [format!("\"{lone}\""), format!("{{\"{lone}\":1}}"), format!("[\"é{lone}\"]")] {
+                assert!(matches!(Json::parse(text.as_bytes()), Err(JsonError::Surrogate)), "{text}");
+            }
         }
     }
 

@@ -17,6 +17,8 @@ pub(crate) const MOST_BYTES: usize = 64 << 20;
 
 /// Pages that are read at a time: while one is made, its messages and its text are there both.
 const PAGES_AT_ONCE: usize = 8;
+/// Reads of the log at a time for streams that lag and are no worker's own: each brings a quarter of a megabyte, or one message.
+const READS_AT_ONCE: usize = 16;
 
 /// How much all clients together may have the server hold beyond [`FREE_BYTES`] each.
 #[derive(Debug)]
@@ -24,11 +26,17 @@ pub(crate) struct Memory {
     most: usize,
     taken: AtomicUsize,
     pages: Semaphore,
+    reads: Semaphore,
 }
 
 impl Memory {
     pub(crate) fn new(most: usize) -> Arc<Memory> {
-        Arc::new(Memory { most, taken: AtomicUsize::new(0), pages: Semaphore::new(PAGES_AT_ONCE) })
+        Arc::new(Memory {
+            most,
+            taken: AtomicUsize::new(0),
+            pages: Semaphore::new(PAGES_AT_ONCE),
+            reads: Semaphore::new(READS_AT_ONCE),
+        })
     }
 
     /// Something that holds nothing yet.
@@ -39,6 +47,11 @@ impl Memory {
     /// Waits for the turn of a page to be read.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.pages.acquire().await.ok()
+    }
+
+    /// Waits for the turn of a stream to read the log.
+    pub(crate) async fn read_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.reads.acquire().await.ok()
     }
 
     fn take(&self, bytes: usize) -> bool {
@@ -82,8 +95,9 @@ impl Claim {
     }
 
     /// Bytes that hold it for as long as any part of them is there.
-    pub(crate) fn keep(self, bytes: Vec<u8>) -> Bytes {
-        if self.taken == 0 { bytes.into() } else { Bytes::from_owner(Kept { bytes, _claim: self }) }
+    pub(crate) fn keep(self, bytes: impl Into<Bytes>) -> Bytes {
+        let bytes = bytes.into();
+        if self.taken == 0 { bytes } else { Bytes::from_owner(Kept { bytes, _claim: self }) }
     }
 }
 
@@ -100,7 +114,7 @@ pub(crate) fn busy() -> Problem {
 }
 
 struct Kept {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     _claim: Claim,
 }
 

@@ -14,7 +14,8 @@ const MAY_GROW: u64 = 40 << 20;
 #[test]
 fn readers_that_stop_go_on_and_miss_nothing() {
     const COUNT: u64 = 100_000;
-    let server = Server::dev();
+    let server =
+        Server::with_config("[limits]\npublish_rate = 0\n[channel.\"log/*\"]\ndurability = \"write\"\n");
     let mut stopped: Vec<_> = Transport::STREAMS
         .into_iter()
         .flat_map(|transport| [transport; 4])

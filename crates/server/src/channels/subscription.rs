@@ -187,7 +187,14 @@ impl Subscription {
     fn step(&mut self, budget: Budget, out: &mut Vec<Item>) {
         let step = |seat: &Seat, feed: &mut _, budget, out: &mut _| seat.channel.step(feed, budget, out);
         if let Some(read) = self.feeds.step(budget, out, step) {
-            self.page = Some(self.channels.log().read(&read.channel, read.after, read.messages, read.bytes));
+            // No more than may be given: a page is held until it was.
+            let bytes = read.bytes.min(budget.bytes);
+            let (log, memory) = (self.channels.log().clone(), self.channels.memory().clone());
+            let reading = async move {
+                let _turn = memory.read_turn().await;
+                log.read(&read.channel, read.after, read.messages, bytes).await
+            };
+            self.page = Some(reading.boxed());
         }
     }
 

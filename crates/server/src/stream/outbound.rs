@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use pin_project_lite::pin_project;
-use plainwire_hub::Item;
+use plainwire_hub::{Budget, Item};
 use plainwire_protocol::{ControlEvent, EndReason};
 use tokio::time::{Sleep, sleep_until};
 
@@ -15,11 +15,14 @@ use super::{Due, Framing, Opening, Pace, Standing, jittered};
 use crate::access::{Caller, Ending};
 use crate::access_log::{Happened, Record};
 use crate::auth::Principal;
-use crate::channels::{BATCH, Found, Subscription};
+use crate::channels::{Found, Subscription};
 use crate::limits::StreamGuard;
 use crate::metrics::Http;
 use crate::node::Node;
 
+/// What a stream gives at a time, and reads from the log: it is held as long as the client's window is shut. HTTP/2 sends no more in one
+/// frame, unless it was agreed on (RFC 9113 §4.2).
+const BATCH: Budget = Budget { items: 256, bytes: 16 << 10 };
 /// A credential that is over by the clock may still be within its leeway: it is looked at again after so long.
 pub(crate) const LEEWAY_LOOK: Duration = Duration::from_secs(1);
 
@@ -154,7 +157,14 @@ impl Outbound {
         match this.subscription.poll_items(cx, BATCH, this.items, last) {
             Poll::Ready(Ok(Found::Items)) => {
                 this.pace.sent(now);
-                Poll::Ready(Some(self.frame()))
+                // What the client has no window for is held for it alone, unless others are given the same.
+                let alone: usize = this.items.iter().map(bytes_alone).sum();
+                let mut claim = this.node.channels().memory().claim();
+                if !claim.hold(alone) {
+                    this.items.clear();
+                    return Poll::Ready(Some(self.goodbye()));
+                }
+                Poll::Ready(Some(claim.keep(self.frame())))
             }
             Poll::Ready(Ok(Found::Draining)) => Poll::Ready(Some(self.goodbye())),
             Poll::Ready(Err(error)) => {
@@ -278,5 +288,13 @@ impl Outbound {
         *this.end = Some(End::Drain);
         *this.preamble = None;
         this.framing.goodbye(jittered(this.node.config().server.retry).as_millis() as u64)
+    }
+}
+
+/// The bytes of an item that nobody but this stream holds: what was read from the log for it.
+fn bytes_alone(item: &Item) -> usize {
+    match item {
+        Item::Message(entry) if Arc::strong_count(entry) == 1 => entry.bytes(),
+        Item::Message(_) | Item::Control(_) => 0,
     }
 }

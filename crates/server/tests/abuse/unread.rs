@@ -5,9 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::attacked::{Attacked, MEMORY};
+use crate::http2::{Http2, get};
 use crate::support::websocket::frame;
 use crate::support::{Connection, WebSocket, soak};
 use plainwire::protocol::websocket::OpCode;
+
+/// SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 §6.5.2).
+const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// Clients that ask and do not read.
 fn clients() -> usize {
@@ -118,5 +122,25 @@ fn bodies_that_are_almost_there() {
         .collect();
     bounded(&attacked);
     drop(held);
+    attacked.gives_back();
+}
+
+/// HTTP/2 with windows that stay shut: an answer waits in whole, a stream costs its cursor.
+#[test]
+fn windows_that_stay_shut() {
+    let attacked = attacked();
+    for target in ["/log/large?live=sse&since=0", "/log/large?live=ndjson&since=0", "/log/large?since=0"] {
+        let held: Vec<Http2> = (0..clients() / 30)
+            .map(|_| {
+                let mut http2 = Http2::with_settings(attacked.server.address, &[(INITIAL_WINDOW_SIZE, 0)]);
+                let asked: Vec<u8> = (0..200).flat_map(|i| get(2 * i + 1, target)).collect();
+                http2.send(&asked).expect("requests");
+                http2
+            })
+            .collect();
+        println!("{} asked", held.len());
+        bounded(&attacked);
+        drop(held);
+    }
     attacked.gives_back();
 }
