@@ -54,17 +54,17 @@ function remove(folder) {
   folders.delete(folder);
 }
 
-function launch(args) {
+function launch(args, env = {}) {
   const command = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', '--', BINARY, ...args] : [BINARY, ...args];
-  const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command[0], command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
   running.add(child);
   child.on('exit', () => running.delete(child));
   return child;
 }
 
-/** Starts a server that ends with the test `t`. `args` come after `plainwire`. */
-export async function startServer(t, { args = ['dev'] } = {}) {
-  const server = new Server(args);
+/** Starts a server that ends with the test `t`. `args` come after `plainwire`, `env` beside its environment. */
+export async function startServer(t, { args = ['dev'], env = {} } = {}) {
+  const server = new Server(args, env);
   t.after(() => server.dispose());
   await server.start();
   return server;
@@ -73,12 +73,14 @@ export async function startServer(t, { args = ['dev'] } = {}) {
 class Server {
   port = 0;
   #args;
+  #env;
   /** Its data directory. */
   data = makeFolder();
   #child = null;
 
-  constructor(args) {
+  constructor(args, env) {
     this.#args = args;
+    this.#env = env;
   }
 
   /** `http://127.0.0.1:PORT` */
@@ -103,7 +105,7 @@ class Server {
 
   /** Starts it, again on the same port if it ran before. */
   async start() {
-    const child = launch([...this.#args, '--listen', `127.0.0.1:${this.port}`, '--data', this.data]);
+    const child = launch([...this.#args, '--listen', `127.0.0.1:${this.port}`, '--data', this.data], this.#env);
     this.#child = child;
     const errors = lines(child.stderr, new Inbox('stderr'));
     const banner = lines(child.stdout, new Inbox('the start of the server'));
