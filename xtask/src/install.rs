@@ -30,6 +30,7 @@ pub(crate) fn everything() -> Result<(), String> {
     cargo_deny()?;
     valgrind()?;
     faketime()?;
+    cxx()?;
     Ok(())
 }
 
@@ -64,6 +65,12 @@ pub(crate) fn valgrind() -> Result<PathBuf, String> {
         debian(&["valgrind"])?;
     }
     on_path("valgrind").ok_or_else(|| "valgrind was installed but is not on the PATH".into())
+}
+
+/// A compiler for C++, in which libFuzzer is written.
+pub(crate) fn cxx() -> Result<(), String> {
+    let known = env::var_os("CXX").is_some() || on_path("c++").is_some();
+    if known { Ok(()) } else { debian(&["g++"]) }
 }
 
 /// The library that makes clocks jump. Other systems than Debian do without: the test that needs it says so.

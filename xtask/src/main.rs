@@ -2,6 +2,7 @@
 
 mod bench;
 mod command;
+mod fuzz;
 mod install;
 mod instructions;
 mod processes;
@@ -20,7 +21,7 @@ Every chore of the repository.
     cargo xtask test STEP…           run only these, in the usual order
     cargo xtask test STEP -- ARGS…   run one, and hand ARGS to the program behind it
     cargo xtask tidy                 the style checks alone: layout, lengths, links, purity of sources
-    cargo xtask soak [MINUTES]       the largest tests, in release mode, with new seeds, again and again (15 minutes)
+    cargo xtask soak [MINUTES]       the largest tests, in release mode, with new seeds, and fuzzing, again and again (15 minutes)
     cargo xtask bench [ARGS…]        measure Plainwire beside what a user would pick instead; `bench -- --help` lists ARGS
     cargo xtask install              install what the tests need, and run nothing
     cargo xtask help                 this text

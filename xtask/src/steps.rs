@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::command::{output, run};
+use crate::fuzz;
 use crate::install;
 use crate::instructions;
 use crate::tidy;
@@ -27,7 +28,7 @@ struct Step {
 }
 
 /// In the order in which they run: what fails fast is first.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "fmt", about: "the formatting of every Rust file", needs: &[], run: fmt },
     Step {
         name: "tidy",
@@ -64,6 +65,12 @@ const STEPS: [Step; 12] = [
         run: python,
     },
     Step { name: "browser", about: "Chromium against the release binary", needs: &["build"], run: browser },
+    Step {
+        name: "fuzz",
+        about: "what reads bytes of strangers, fuzzed for a moment",
+        needs: &[],
+        run: fuzz_all,
+    },
     Step { name: "deny", about: "licences, bans and sources of the dependencies", needs: &[], run: deny },
 ];
 
@@ -244,6 +251,11 @@ fn client_environment(command: &mut Command) {
 
 fn binary(name: &str) -> PathBuf {
     target().join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// The arguments are names of targets.
+fn fuzz_all(arguments: &[&str]) -> Result<(), String> {
+    fuzz::fuzz(arguments, fuzz::SHORT)
 }
 
 fn deny(_: &[&str]) -> Result<(), String> {

@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Inputs of fuzz targets, which are nobody's text.
+const CORPUS: &str = "fuzz/corpus/";
+
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
     let here =
@@ -40,7 +43,8 @@ impl Sources {
             return Err(format!("git ls-files: {}", String::from_utf8_lossy(&listing.stderr).trim()));
         }
         let mut files = BTreeMap::new();
-        for path in String::from_utf8_lossy(&listing.stdout).split_terminator('\0') {
+        let listing = String::from_utf8_lossy(&listing.stdout);
+        for path in listing.split_terminator('\0').filter(|path| !path.starts_with(CORPUS)) {
             // A file that is gone but not yet committed as gone, or that is not text, is of no interest here.
             if let Ok(text) = fs::read_to_string(root().join(path)) {
                 files.insert(path.to_owned(), text);
