@@ -33,9 +33,6 @@ impl Json {
     /// Checks a text and takes out the white space between its tokens.
     pub fn parse(text: &[u8]) -> Result<Json, JsonError> {
         serde_json::from_slice::<&RawValue>(text)?;
-        if has_lone_surrogate(text) {
-            return Err(JsonError::Surrogate);
-        }
         compact(text).map(Json)
     }
 
@@ -67,35 +64,6 @@ impl Json {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("JSON is UTF-8 by construction")
     }
-}
-
-/// Whether an escape in a valid text is half of a surrogate pair (RFC 8259 §8.2).
-fn has_lone_surrogate(text: &[u8]) -> bool {
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|&byte| byte == b'\\') {
-        rest = &rest[at + 1..];
-        let unit = escaped_unit(rest);
-        // An escape is not looked at twice: `\\u` is a backslash and a letter.
-        rest = &rest[1.min(rest.len())..];
-        match unit {
-            Some(0xD800..=0xDBFF) => {
-                let low = rest.get(4..).and_then(|next| escaped_unit(next.strip_prefix(b"\\")?));
-                if !matches!(low, Some(0xDC00..=0xDFFF)) {
-                    return true;
-                }
-                rest = &rest[10..];
-            }
-            Some(0xDC00..=0xDFFF) => return true,
-            _ => {}
-        }
-    }
-    false
-}
-
-/// The unit of UTF-16 that an escape stands for, without its backslash.
-fn escaped_unit(escape: &[u8]) -> Option<u16> {
-    let digits = escape.strip_prefix(b"u")?.get(..4)?;
-    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 impl fmt::Debug for Json {
@@ -131,7 +99,7 @@ fn compact(text: &[u8]) -> Result<Bytes, JsonError> {
                 }
                 done = at + 1;
             }
-            b'"' => at = closing_quote(text, at + 1),
+            b'"' => at = closing_quote(text, at + 1)?,
             b'{' | b'[' if depth == MAX_JSON_DEPTH => return Err(JsonError::TooDeep),
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth -= 1,
@@ -144,14 +112,33 @@ fn compact(text: &[u8]) -> Result<Bytes, JsonError> {
 }
 
 /// Where the string ends whose text begins at `at`.
-fn closing_quote(text: &[u8], mut at: usize) -> usize {
+fn closing_quote(text: &[u8], mut at: usize) -> Result<usize, JsonError> {
     loop {
         match text[at] {
-            b'"' => return at,
-            b'\\' => at += 2,
+            b'"' => return Ok(at),
+            b'\\' => at = after_escape(text, at)?,
             _ => at += 1,
         }
     }
+}
+
+/// Where the escape ends that begins at `at`; two of them if they are one character, a surrogate pair (RFC 8259 §7).
+fn after_escape(text: &[u8], at: usize) -> Result<usize, JsonError> {
+    match escaped_unit(&text[at + 1..]) {
+        None => Ok(at + 2),
+        Some(0xD800..=0xDBFF) => {
+            let low = text.get(at + 6..).and_then(|next| escaped_unit(next.strip_prefix(b"\\")?));
+            if matches!(low, Some(0xDC00..=0xDFFF)) { Ok(at + 12) } else { Err(JsonError::Surrogate) }
+        }
+        Some(0xDC00..=0xDFFF) => Err(JsonError::Surrogate),
+        Some(_) => Ok(at + 6),
+    }
+}
+
+/// The unit of UTF-16 that an escape stands for, without its backslash.
+fn escaped_unit(escape: &[u8]) -> Option<u16> {
+    let digits = escape.strip_prefix(b"u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]
