@@ -1,7 +1,7 @@
 //! The decoder of WebSocket frames: the same messages however the bytes arrive, and never more memory than its limits say.
 
 use bytes::BytesMut;
-use plainwire_protocol::websocket::{CloseCode, Decoder, Incoming, Inflater, Limits, Role};
+use plainwire_protocol::websocket::{Decoder, Incoming, Inflater, Limits, Role};
 
 use crate::Choices;
 
@@ -40,11 +40,11 @@ fn pieces(mut wire: &[u8], first: usize, second: usize) -> Vec<&[u8]> {
     pieces
 }
 
-/// What came of it. In which words a fault is told may depend on where the bytes were cut.
+/// What came of it, and whether there was a fault: of two, which is found first depends on where the bytes were cut.
 fn decode<'a>(
     mut decoder: Decoder,
     pieces: impl Iterator<Item = &'a [u8]>,
-) -> (Vec<Incoming>, Option<CloseCode>) {
+) -> (Vec<Incoming>, bool) {
     let mut messages = Vec::new();
     for piece in pieces {
         let mut input = BytesMut::from(piece);
@@ -57,7 +57,7 @@ fn decode<'a>(
                 Ok(None) => break,
                 Err(fault) => {
                     assert_eq!(decoder.decode(&mut BytesMut::new()), Err(fault), "a fault is for good");
-                    return (messages, Some(fault.code));
+                    return (messages, true);
                 }
             }
         }
@@ -65,7 +65,7 @@ fn decode<'a>(
         let held = decoder.held_bytes();
         assert!(held <= 2 * LIMITS.max_message + SLACK, "{held} bytes are held");
     }
-    (messages, None)
+    (messages, false)
 }
 
 fn size(incoming: &Incoming) -> usize {

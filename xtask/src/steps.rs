@@ -65,12 +65,7 @@ const STEPS: [Step; 13] = [
         run: python,
     },
     Step { name: "browser", about: "Chromium against the release binary", needs: &["build"], run: browser },
-    Step {
-        name: "fuzz",
-        about: "what reads bytes of strangers, fuzzed for a moment",
-        needs: &[],
-        run: fuzz_all,
-    },
+    Step { name: "fuzz", about: "the fuzz targets, over their seeds", needs: &[], run: fuzz_all },
     Step { name: "deny", about: "licences, bans and sources of the dependencies", needs: &[], run: deny },
 ];
 
