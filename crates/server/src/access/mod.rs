@@ -144,6 +144,17 @@ impl Access {
         self.revision.load(Ordering::Acquire)
     }
 
+    /// Whether the caller's credential, if there is one, is still good.
+    fn credential_holds(&self, caller: &Caller) -> Result<(), EndReason> {
+        let Some(principal) = &caller.principal else { return Ok(()) };
+        self.auth.check(principal, SystemTime::now()).map_err(end_reason)
+    }
+
+    /// A new revision begins; who hears of it looks for itself.
+    fn revise(&self) -> u64 {
+        self.revision.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     fn kicked<'a>(
         &self,
         since: u64,
@@ -169,10 +180,7 @@ impl Node {
         channel: &ChannelName,
         command: Option<&str>,
     ) -> Result<(), Problem> {
-        if let Some(principal) = &caller.principal {
-            let checked = self.access().auth.check(principal, SystemTime::now());
-            checked.map_err(|ended| problem_of(end_reason(ended)))?;
-        }
+        self.access().credential_holds(caller).map_err(problem_of)?;
         match self.allowed(caller, right, channel, command) {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.refusal(caller, right, channel)),
@@ -190,10 +198,7 @@ impl Node {
         if self.access().kicked(since, caller, channels.clone()) {
             return Err(Ending::Kicked);
         }
-        if let Some(principal) = &caller.principal {
-            let checked = self.access().auth.check(principal, SystemTime::now());
-            checked.map_err(|ended| Ending::Lost(end_reason(ended), None))?;
-        }
+        self.access().credential_holds(caller).map_err(|reason| Ending::Lost(reason, None))?;
         for channel in channels {
             let lost = match self.allowed(caller, Right::Watch, channel, None) {
                 Ok(true) => continue,
@@ -207,7 +212,7 @@ impl Node {
 
     /// What anybody may do has changed: every stream looks for itself.
     pub(crate) fn access_changed(&self) {
-        self.access().revision.fetch_add(1, Ordering::AcqRel);
+        self.access().revise();
         self.channels().ring_all();
     }
 
@@ -221,10 +226,11 @@ impl Node {
             {
                 kicks.pop_front();
             }
-            let revision = self.access().revision() + 1;
+            // Under the lock: who looks at the new revision finds the kick, and it counts as part of no other one.
+            let revision = self.access().revise();
             kicks.push_back(Kicked { revision, at: Instant::now(), kick, count: count.clone() });
         }
-        self.access_changed();
+        self.channels().ring_all();
         tokio::time::sleep(KICK_LOOK).await;
         count.load(Ordering::Relaxed)
     }

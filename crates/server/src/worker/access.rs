@@ -38,10 +38,8 @@ impl Connection {
         let said = framing.say(None, event);
         self.say(&said, shared);
         self.pace.expires(shared.now, remaining);
-        if self.standing.awaits_renewal() {
-            let waker = shared.waker_of(self.key);
-            let _ = self.standing.poll_renewed(&mut Context::from_waker(&waker));
-        }
+        // A new credential wakes it from now on.
+        self.renewed(shared);
     }
 
     /// Goes on with another credential, if one was posted.
