@@ -48,6 +48,8 @@ async fn row(engine: &str, log: &Arc<dyn Log>, durability: Durability, in_flight
             max_bytes: u64::MAX,
             max_age: None,
             key_window: Duration::from_secs(60),
+            key_count: u64::MAX,
+            key_bytes: u64::MAX,
         }),
         expect: None,
         now: Millis(1_700_000_000_000),

@@ -34,7 +34,7 @@ pub trait Log: Send + Sync + 'static {
     fn head(&self, channel: &ChannelName, policy: &Arc<Policy>)
     -> BoxFuture<'static, Result<Head, LogError>>;
 
-    /// The recorded outcome of a key on a channel, unless its window has passed.
+    /// The recorded outcome of a key on a channel, unless its window has passed or newer ones took its room.
     fn outcome(
         &self,
         channel: &ChannelName,
@@ -74,9 +74,16 @@ pub struct Policy {
     pub max_bytes: u64,
     /// Longest time a message is kept.
     pub max_age: Option<Duration>,
-    /// How long the outcome of a key is kept.
+    /// How long the outcome of a key is kept, unless newer ones need its room.
     pub key_window: Duration,
+    /// Most outcomes of keys kept. Of more the oldest are dropped, and their keys are free again.
+    pub key_count: u64,
+    /// Most bytes of outcomes kept: of each its key, its state, and [`OUTCOME_BYTES`]. The newest is kept whatever it weighs.
+    pub key_bytes: u64,
 }
+
+/// What an outcome weighs besides its key and its state: its digest, position and times, and its place in the order.
+pub const OUTCOME_BYTES: u64 = 128;
 
 /// What an append has survived once it has resolved. Weaker choices are faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

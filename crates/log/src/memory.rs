@@ -4,6 +4,8 @@
 //! keys whose time is over, so nothing can pile up between calls. The sink is told by a thread of its own: whoever
 //! appends may hold locks that the sink takes.
 
+mod keys;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -14,6 +16,8 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use plainwire_protocol::{ChannelName, Epoch, Json, Message, Millis, Offset, Position};
 use tokio::sync::oneshot;
+
+use self::keys::Keys;
 
 use crate::retention::{Kept, Weight, end_of, message_bytes};
 use crate::{
@@ -40,9 +44,9 @@ pub struct MemoryLog {
 #[derive(Default)]
 struct Inner {
     channels: HashMap<ChannelName, Channel>,
-    keys: HashMap<(ChannelName, Arc<str>), Recorded>,
-    /// When keys expire, soonest first.
-    expiries: BTreeSet<(Millis, ChannelName, Arc<str>)>,
+    /// When the oldest outcome of a channel's keys is over, soonest first.
+    expiries: BTreeSet<(Millis, ChannelName)>,
+    keys_dropped: u64,
     /// When the oldest message of a channel with a longest age is over, soonest first.
     ages: BTreeSet<(Millis, ChannelName)>,
     teller: Option<Teller>,
@@ -101,11 +105,9 @@ struct Channel {
     state: Option<(Position, Json)>,
     /// The entry in [`Inner::ages`], if there is one.
     age_due: Option<Millis>,
-}
-
-struct Recorded {
-    outcome: Outcome,
-    expires: Millis,
+    keys: Keys,
+    /// The entry in [`Inner::expiries`], if there is one.
+    keys_due: Option<Millis>,
 }
 
 impl MemoryLog {
@@ -172,8 +174,7 @@ impl MemoryLog {
 
     fn outcome_now(&self, channel: &ChannelName, key: &str) -> Option<Outcome> {
         let inner = self.inner.lock();
-        let recorded = inner.keys.get(&(channel.clone(), key.into()))?;
-        (recorded.expires > (self.clock)()).then(|| recorded.outcome.clone())
+        inner.channels.get(channel)?.keys.get(key, (self.clock)()).cloned()
     }
 }
 
@@ -227,6 +228,7 @@ impl Log for MemoryLog {
         LogStats {
             waiting_appends: untold as u64,
             max_waiting_appends: MAX_UNTOLD as u64,
+            keys_dropped: inner.keys_dropped,
             ..LogStats::default()
         }
     }
@@ -267,11 +269,6 @@ impl Inner {
         }
 
         let position = Position::new(epoch, head.plus(append.messages.len() as u64));
-        if let Some(key) = append.key {
-            let outcome = Outcome { fingerprint: key.fingerprint, position, state: append.state.clone() };
-            let expires = end_of(append.now, append.policy.key_window);
-            self.record(append.channel.clone(), key.key, Recorded { outcome, expires });
-        }
         let channel = self
             .channels
             .entry(append.channel.clone())
@@ -282,6 +279,11 @@ impl Inner {
             channel.state = Some((position, state.clone()));
         }
         channel.trim(append.now);
+        if let Some(key) = append.key {
+            let outcome = Outcome { fingerprint: key.fingerprint, position, state: append.state.clone() };
+            let expires = end_of(append.now, channel.policy.key_window);
+            self.keys_dropped += channel.keys.record(key.key, outcome, expires, &channel.policy, append.now);
+        }
         let commit = Commit {
             channel: append.channel.clone(),
             messages,
@@ -295,27 +297,22 @@ impl Inner {
     }
 
     fn check_key(&self, channel: &ChannelName, key: &NewKey, now: Millis) -> Result<(), AppendError> {
-        match self.keys.get(&(channel.clone(), Arc::clone(&key.key))) {
-            Some(recorded) if recorded.expires > now => Err(AppendError::KeyUsed(recorded.outcome.clone())),
-            _ => Ok(()),
+        match self.channels.get(channel).and_then(|channel| channel.keys.get(&key.key, now)) {
+            Some(outcome) => Err(AppendError::KeyUsed(outcome.clone())),
+            None => Ok(()),
         }
-    }
-
-    fn record(&mut self, channel: ChannelName, key: Arc<str>, recorded: Recorded) {
-        let expires = recorded.expires;
-        let name = (channel.clone(), Arc::clone(&key));
-        if let Some(old) = self.keys.insert(name, recorded) {
-            self.expiries.remove(&(old.expires, channel.clone(), Arc::clone(&key)));
-        }
-        self.expiries.insert((expires, channel, key));
     }
 
     /// Clears away a bounded part of what is over.
     fn sweep(&mut self, now: Millis) {
         for _ in 0..SWEPT_PER_CALL {
-            let Some(due) = self.expiries.first().filter(|(due, ..)| *due <= now).cloned() else { break };
-            self.expiries.remove(&due);
-            self.keys.remove(&(due.1, due.2));
+            let Some((_, channel)) = self.expiries.first().filter(|(due, _)| *due <= now).cloned() else {
+                break;
+            };
+            if let Some(found) = self.channels.get_mut(&channel) {
+                found.keys.drop_oldest();
+                self.schedule(&channel);
+            }
         }
         for _ in 0..SWEPT_PER_CALL {
             let Some((_, channel)) = self.ages.first().filter(|(due, _)| *due <= now).cloned() else { break };
@@ -332,24 +329,38 @@ impl Inner {
         }
     }
 
-    /// Notes when the channel's oldest message will be over.
+    /// Notes when the channel's oldest message, and the oldest outcome of its keys, will be over.
     fn schedule(&mut self, name: &ChannelName) {
         let Some(channel) = self.channels.get_mut(name) else { return };
         let oldest = channel.messages.front().map(|(weight, _)| weight.at);
         let due = channel.policy.max_age.zip(oldest).map(|(age, at)| end_of(at, age));
-        if due == channel.age_due {
-            return;
+        if due != channel.age_due {
+            if let Some(old) = std::mem::replace(&mut channel.age_due, due) {
+                self.ages.remove(&(old, name.clone()));
+            }
+            self.ages.extend(due.map(|due| (due, name.clone())));
         }
-        if let Some(old) = std::mem::replace(&mut channel.age_due, due) {
-            self.ages.remove(&(old, name.clone()));
+        let due = channel.keys.due();
+        if due != channel.keys_due {
+            if let Some(old) = std::mem::replace(&mut channel.keys_due, due) {
+                self.expiries.remove(&(old, name.clone()));
+            }
+            self.expiries.extend(due.map(|due| (due, name.clone())));
         }
-        self.ages.extend(due.map(|due| (due, name.clone())));
     }
 }
 
 impl Channel {
     fn new(policy: Arc<Policy>) -> Channel {
-        Channel { policy, kept: Kept::default(), messages: VecDeque::new(), state: None, age_due: None }
+        Channel {
+            policy,
+            kept: Kept::default(),
+            messages: VecDeque::new(),
+            state: None,
+            age_due: None,
+            keys: Keys::default(),
+            keys_due: None,
+        }
     }
 
     fn push(

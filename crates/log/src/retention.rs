@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use plainwire_protocol::{Millis, Offset};
+use plainwire_protocol::{Json, Millis, Offset};
 
-use crate::{NewMessage, Policy};
+use crate::{NewMessage, OUTCOME_BYTES, Policy};
 
 /// What retention must know of a message that is still kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,13 @@ pub(crate) fn message_bytes(message: &NewMessage) -> u64 {
     (message.data.as_bytes().len() + event + from) as u64
 }
 
-/// Which messages of a channel are kept: those after `trimmed`, up to and with `head`.
+/// The bytes of a key's outcome that count against [`Policy::key_bytes`].
+pub(crate) fn outcome_bytes(key: &str, state: Option<&Json>) -> u64 {
+    OUTCOME_BYTES + (key.len() + state.map_or(0, |state| state.as_bytes().len())) as u64
+}
+
+/// Which messages of a channel are kept: those after `trimmed`, up to and with `head`. The outcomes of its keys are numbered
+/// and kept in the same way, in the order in which they were recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     /// The newest message.
@@ -39,6 +45,13 @@ impl Kept {
         self.head.since(self.trimmed) > policy.max_count
             || self.bytes > policy.max_bytes
             || policy.max_age.is_some_and(|age| is_past(oldest.at, age, now))
+    }
+
+    /// Whether the oldest outcome kept must make room under `policy`. The newest never must: whoever sent it may be about to
+    /// ask again.
+    pub(crate) fn oldest_key_is_over(&self, policy: &Policy) -> bool {
+        let count = self.head.since(self.trimmed);
+        count > 1 && (count > policy.key_count || self.bytes > policy.key_bytes)
     }
 
     /// Takes the oldest message out.

@@ -123,6 +123,8 @@ pub struct LogStats {
     pub syncs: Distribution,
     /// Commits that failed, and attempts to open the store again that did.
     pub errors: u64,
+    /// Outcomes of keys that made room for newer ones before their windows were over.
+    pub keys_dropped: u64,
 }
 
 /// Bounds for the sizes of commits, in appends.

@@ -106,9 +106,9 @@ async fn a_directory_in_use_or_not_ours_is_refused() {
     drop(t);
     open(dir.path()).log.close().await.unwrap();
 
-    fs::write(dir.path().join("FORMAT"), "plainwire log 2\n").unwrap();
+    fs::write(dir.path().join("FORMAT"), "plainwire log 99\n").unwrap();
     let error = try_open(dir.path(), DiskOptions::default()).err().expect("refused");
-    assert!(matches!(&error, OpenError::Format { found, .. } if found == "plainwire log 2"), "{error}");
+    assert!(matches!(&error, OpenError::Format { found, .. } if found == "plainwire log 99"), "{error}");
 
     let foreign = temp_dir();
     fs::write(foreign.path().join("thesis.txt"), "").unwrap();
@@ -360,6 +360,9 @@ fn child_args() -> Option<(PathBuf, u64)> {
     Some((dir.into(), std::env::var("PLAINWIRE_TEST_SEED").unwrap().parse().unwrap()))
 }
 
+/// Outcomes of keys that a channel keeps in [`child_that_is_killed`].
+const KEPT_KEYS: usize = 20;
+
 /// The process that [`every_acknowledged_append_survives_kill_9`] kills.
 #[tokio::test]
 async fn child_that_is_killed() {
@@ -373,7 +376,8 @@ async fn child_that_is_killed() {
         let channel = format!("{durability:?}/{}", random.below(3));
         let mut append = under(&t, &channel, durability, number);
         append.state = random.once_in(4).then(|| Json::of(&number));
-        append.key = random.once_in(4).then(|| key(&number.to_string(), 1)).flatten();
+        append.key = key(&number.to_string(), 1);
+        append.policy = Arc::new(Policy { key_count: KEPT_KEYS as u64, ..(*append.policy).clone() });
         pending.push_back((channel, number, t.log.append(append)));
         if pending.len() >= IN_FLIGHT {
             let (channel, number, append) = pending.pop_front().unwrap();
@@ -418,6 +422,17 @@ async fn every_acknowledged_append_survives_kill_9() {
                 (*position, *number),
                 "seed {seed}, {channel}"
             );
+        }
+        for (channel, page) in &pages {
+            let mut known = Vec::new();
+            for message in &page.messages {
+                if t.log.outcome(&name(channel), &number_of(message).to_string()).await.unwrap().is_some() {
+                    known.push(message.position);
+                }
+            }
+            let newest: Vec<_> =
+                page.messages.iter().rev().take(KEPT_KEYS).rev().map(|m| m.position).collect();
+            assert_eq!(known, newest, "seed {seed}, {channel}: the newest keys, no more and no fewer");
         }
     }
 }

@@ -59,6 +59,48 @@ fn what_was_acknowledged_survives_kill_9() {
     }
 }
 
+/// The newest outcomes of keys are kept, as many as the configuration says, through a kill and through a new configuration. A
+/// retry whose key made room is a new request.
+#[test]
+fn outcomes_of_keys_are_bounded_and_survive_kill_9() {
+    const OPTIONS: &str = "[server]\npublic_metrics = true\n[channel.a]\nkey_count = 3\n";
+    let big = "[channel.big]\nkey_bytes = '10KiB'\nstate = { text = '' }\nreplace = true\n";
+    let mut server = Server::with_config(&format!("{OPTIONS}{big}"));
+    let ask = |server: &Server, method: &str, target: &str, key: &str, body: &str| {
+        let asked = server.connect().ask(method, target, &[("idempotency-key", key)], Some(body.as_bytes()));
+        assert!(asked.status < 300, "{asked:?}");
+        (asked.cursor(), asked.header("idempotency-replayed").is_some())
+    };
+    let first: Vec<_> = (0..6).map(|i| ask(&server, "POST", "/a", &format!("k{i}"), "1")).collect();
+    let text = json!({ "text": "x".repeat(4000) }).to_string();
+    let states: Vec<_> = (0..4).map(|i| ask(&server, "PUT", "/big", &format!("k{i}"), &text)).collect();
+    server.kill();
+    server.restart();
+    for i in [5, 4, 3] {
+        assert_eq!(ask(&server, "POST", "/a", &format!("k{i}"), "1"), (first[i].0.clone(), true), "key {i}");
+    }
+    for i in [3, 2] {
+        assert_eq!(
+            ask(&server, "PUT", "/big", &format!("k{i}"), &text),
+            (states[i].0.clone(), true),
+            "key {i}"
+        );
+    }
+    let again = ask(&server, "POST", "/a", "k0", "1");
+    assert_eq!((offset(&again.0), again.1), (7, false), "applied anew");
+    let again = ask(&server, "PUT", "/big", "k1", &text);
+    assert_eq!((offset(&again.0), again.1), (5, false), "applied anew");
+    assert!(!ask(&server, "POST", "/a", "k3", "1").1, "the oldest made room for the one before");
+    let metrics = server.get("/_/metrics");
+    let dropped = "plainwire_idempotency_keys_dropped_total 3\n";
+    assert!(metrics.text().contains(dropped), "since the start: {}", metrics.text());
+
+    server.reconfigure(&format!("allow = true\n{}{big}", OPTIONS.replace("key_count = 3", "key_count = 1")));
+    assert!(!ask(&server, "POST", "/a", "k9", "1").1);
+    assert!(ask(&server, "POST", "/a", "k9", "1").1);
+    assert!(!ask(&server, "POST", "/a", "k0", "1").1, "a lower bound holds from the next write on");
+}
+
 /// Every acknowledged message is at its position, and cursors from before still resume there.
 fn check(server: &Server, acknowledged: &[(String, i64)]) {
     let (oldest, _) = &acknowledged[0];

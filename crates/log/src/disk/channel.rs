@@ -65,6 +65,8 @@ impl Channel {
                 max_age: None,
                 age_due: stored.as_ref().and_then(|r| r.age_due),
                 state_at: stored.as_ref().and_then(|r| r.state_at),
+                keys: stored.as_ref().map_or(Kept::default(), |r| r.keys),
+                keys_due: stored.as_ref().and_then(|r| r.keys_due),
             },
             epoch,
             stored: continues,

@@ -5,8 +5,9 @@
 //! | `C` name | [`Record`]: where the channel stands |
 //! | `S` name | the channel's state, and where it was set |
 //! | `M` stream offset | one message |
-//! | `K` length name key | the outcome of a keyed request, and when it expires |
-//! | `E` expiry length name key | nothing: finds expired keys |
+//! | `K` length name key | the outcome of a keyed request, when it expires, and its place |
+//! | `Q` length name place | [`KeyEntry`]: the outcomes of a channel in the order in which they were recorded |
+//! | `E` due name | nothing: finds channels whose oldest outcome is over |
 //! | `A` due name | nothing: finds channels whose oldest message is over |
 //! | `T` stream first | last offset: a stretch of messages that nobody can see any more, to be removed bit by bit |
 //! | `I` | [`Identity`] of the store |
@@ -14,6 +15,8 @@
 //!
 //! Numbers in keys are big-endian, so that they sort; a name is never followed by anything without its length before
 //! it, so that two pairs of a channel and a key cannot meet. Every value ends in a checksum of its key and content.
+
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 use plainwire_protocol::{ChannelName, Epoch, EventName, Json, Message, Millis, Offset, Position};
@@ -65,6 +68,31 @@ pub(crate) struct Record {
     pub(crate) age_due: Option<Millis>,
     /// Where the state was set: stream and offset.
     pub(crate) state_at: Option<(u64, Offset)>,
+    /// Which outcomes of keys are kept, by their places. They go on from epoch to epoch.
+    pub(crate) keys: Kept,
+    /// The channel's entry among those whose oldest outcome will be over. Never later than that is so.
+    pub(crate) keys_due: Option<Millis>,
+}
+
+/// An outcome in the order of its channel's outcomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyEntry {
+    /// When its window is over.
+    pub(crate) expires: Millis,
+    /// What it weighs.
+    pub(crate) bytes: u64,
+    /// Its key; none if that was recorded anew since.
+    pub(crate) key: Option<Arc<str>>,
+}
+
+/// The outcome of a key as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredOutcome {
+    pub(crate) outcome: Outcome,
+    /// When its window is over.
+    pub(crate) expires: Millis,
+    /// Its place in the order of its channel's outcomes.
+    pub(crate) place: Offset,
 }
 
 /// Adds the checksum to a value.
@@ -105,15 +133,24 @@ pub(crate) fn outcome_key(name: &ChannelName, key: &str) -> Vec<u8> {
     out
 }
 
-pub(crate) fn expiry_key(expires: Millis, name: &ChannelName, key: &str) -> Vec<u8> {
-    let mut out = vec![b'E'];
-    out.put_u64(expires.0);
-    put_pair(&mut out, name, key);
+/// Where the outcome at a place is found.
+pub(crate) fn key_entry_key(name: &ChannelName, place: Offset) -> Vec<u8> {
+    let mut out = vec![b'Q'];
+    put_pair(&mut out, name, "");
+    out.put_u64(place.get());
     out
 }
 
+pub(crate) fn expiry_key(due: Millis, name: &ChannelName) -> Vec<u8> {
+    due_key(b'E', due, name)
+}
+
 pub(crate) fn age_key(due: Millis, name: &ChannelName) -> Vec<u8> {
-    let mut out = vec![b'A'];
+    due_key(b'A', due, name)
+}
+
+fn due_key(index: u8, due: Millis, name: &ChannelName) -> Vec<u8> {
+    let mut out = vec![index];
     out.put_u64(due.0);
     out.put_slice(name.as_str().as_bytes());
     out
@@ -126,13 +163,8 @@ pub(crate) fn due_by(index: u8, now: Millis) -> std::ops::Range<Vec<u8>> {
     vec![index]..end
 }
 
-/// The key in `K` that one in `E` stands for.
-pub(crate) fn expired_outcome_key(expiry: &[u8]) -> Vec<u8> {
-    [b"K", &expiry[1 + size_of::<u64>()..]].concat()
-}
-
-/// The channel that a key in `A` is for.
-pub(crate) fn aged_channel(key: &[u8]) -> Option<ChannelName> {
+/// The channel that a key of an index (`E`, `A`) is for.
+pub(crate) fn due_channel(key: &[u8]) -> Option<ChannelName> {
     let name = key.get(1 + size_of::<u64>()..)?;
     let name = std::str::from_utf8(name).ok()?;
     ChannelName::parse(name).or_else(|_| ChannelName::system(name)).ok()
@@ -189,7 +221,7 @@ pub(crate) fn decode_identity(value: &[u8]) -> Result<Identity, Damaged> {
 }
 
 pub(crate) fn encode_record(key: &[u8], record: &Record) -> Vec<u8> {
-    let mut out = Vec::with_capacity(96);
+    let mut out = Vec::with_capacity(128);
     let Kept { head, trimmed, bytes } = record.kept;
     for number in [record.stream, record.generation, record.alive_at, head.get(), trimmed.get(), bytes] {
         out.put_u64(number);
@@ -201,6 +233,10 @@ pub(crate) fn encode_record(key: &[u8], record: &Record) -> Vec<u8> {
         out.put_u64(stream);
         out.put_u64(offset.get());
     });
+    for number in [record.keys.head.get(), record.keys.trimmed.get(), record.keys.bytes] {
+        out.put_u64(number);
+    }
+    put_option(&mut out, record.keys_due, |out, due| out.put_u64(due.0));
     seal(key, out)
 }
 
@@ -219,7 +255,10 @@ pub(crate) fn decode_record(key: &[u8], value: &[u8]) -> Result<Record, Damaged>
     let max_age = take_option(rest, take_u64)?;
     let age_due = take_option(rest, take_u64)?.map(Millis);
     let state_at = take_option(rest, |rest| Ok((take_u64(rest)?, Offset::new(take_u64(rest)?))))?;
-    Ok(Record { stream, generation, alive_at, durability, kept, max_age, age_due, state_at })
+    let (head, trimmed) = (Offset::new(take_u64(rest)?), Offset::new(take_u64(rest)?));
+    let keys = Kept { head, trimmed, bytes: take_u64(rest)? };
+    let keys_due = take_option(rest, take_u64)?.map(Millis);
+    Ok(Record { stream, generation, alive_at, durability, kept, max_age, age_due, state_at, keys, keys_due })
 }
 
 /// A state, and where it was set.
@@ -237,9 +276,27 @@ pub(crate) fn decode_state(key: &[u8], value: &[u8]) -> Result<((u64, Offset), J
     Ok((at, Json::from_trusted(Bytes::copy_from_slice(rest))))
 }
 
-pub(crate) fn encode_outcome(key: &[u8], outcome: &Outcome, expires: Millis) -> Vec<u8> {
+pub(crate) fn encode_key_entry(key: &[u8], entry: &KeyEntry) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
+    out.put_u64(entry.expires.0);
+    out.put_u64(entry.bytes);
+    put_option(&mut out, entry.key.as_ref(), |out, key| out.put_slice(key.as_bytes()));
+    seal(key, out)
+}
+
+pub(crate) fn decode_key_entry(key: &[u8], value: &[u8]) -> Result<KeyEntry, Damaged> {
+    let mut rest = unseal(key, value)?;
+    let rest = &mut rest;
+    let (expires, bytes) = (Millis(take_u64(rest)?), take_u64(rest)?);
+    let key = take_option(rest, |rest| std::str::from_utf8(rest).map_err(|_| Damaged))?.map(Into::into);
+    Ok(KeyEntry { expires, bytes, key })
+}
+
+pub(crate) fn encode_outcome(key: &[u8], stored: &StoredOutcome) -> Vec<u8> {
+    let StoredOutcome { outcome, expires, place } = stored;
+    let mut out = Vec::with_capacity(72);
     out.put_u64(expires.0);
+    out.put_u64(place.get());
     out.put_slice(&outcome.fingerprint);
     out.put_u64(outcome.position.epoch.to_bits());
     out.put_u64(outcome.position.offset.get());
@@ -247,16 +304,17 @@ pub(crate) fn encode_outcome(key: &[u8], outcome: &Outcome, expires: Millis) -> 
     seal(key, out)
 }
 
-pub(crate) fn decode_outcome(key: &[u8], value: &[u8]) -> Result<(Outcome, Millis), Damaged> {
+pub(crate) fn decode_outcome(key: &[u8], value: &[u8]) -> Result<StoredOutcome, Damaged> {
     let mut rest = unseal(key, value)?;
     let rest = &mut rest;
-    let expires = Millis(take_u64(rest)?);
+    let (expires, place) = (Millis(take_u64(rest)?), Offset::new(take_u64(rest)?));
     let (fingerprint, tail) = rest.split_first_chunk::<16>().ok_or(Damaged)?;
     *rest = tail;
     let epoch = Epoch::from_bits(take_u64(rest)?).ok_or(Damaged)?;
     let position = Position::new(epoch, Offset::new(take_u64(rest)?));
     let state = take_option(rest, |rest| Ok(Json::from_trusted(Bytes::copy_from_slice(rest))))?;
-    Ok((Outcome { fingerprint: *fingerprint, position, state }, expires))
+    let outcome = Outcome { fingerprint: *fingerprint, position, state };
+    Ok(StoredOutcome { outcome, expires, place })
 }
 
 /// A message: time, bytes for retention, event, sender, data. Channel and position follow from its key.

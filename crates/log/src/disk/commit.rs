@@ -117,6 +117,7 @@ impl Committer {
                 for name in &done.touched {
                     self.channels.get_mut(name).expect("touched channels are at hand").settle();
                 }
+                shared.counts.keys_dropped.add_alone(done.keys_dropped);
                 self.advance(number, synced);
                 if !done.commits.is_empty() {
                     let sink = shared.sink.read().clone();

@@ -7,10 +7,11 @@ use fjall::PersistMode;
 use plainwire_protocol::{ChannelName, Json, Message, Millis, Offset};
 
 use super::channel::Channel;
-use super::codec::{self, Record};
+use super::codec::{self, KeyEntry, Record, StoredOutcome};
+use super::keys::{Dropped, Keys};
 use super::read;
 use super::store::{Batch, Store, StoreError};
-use crate::retention::{Kept, Weight, end_of, message_bytes};
+use crate::retention::{Kept, Weight, end_of, message_bytes, outcome_bytes};
 use crate::{Append, AppendError, Appended, Commit, Durability, NewKey, Outcome};
 
 /// Trimmed messages of a channel that a commit removes itself; more are left to the sweep.
@@ -28,8 +29,11 @@ pub(crate) struct Group<'a> {
     next_stream: &'a mut u64,
     /// Channels that this commit changes, and what was kept of them before.
     touched: HashMap<ChannelName, Touched>,
-    /// Keys that this commit records: the outcome, when it expires, and when the entry that it replaces did.
-    outcomes: HashMap<(ChannelName, Arc<str>), Recorded>,
+    /// Keys whose outcomes this commit changes: what they are afterwards, if anything.
+    outcomes: HashMap<(ChannelName, Arc<str>), Option<StoredOutcome>>,
+    /// The order of outcomes in the channels where it changes.
+    keys: HashMap<ChannelName, Keys>,
+    keys_dropped: u64,
     durability: Durability,
     commits: Vec<Commit>,
 }
@@ -37,19 +41,16 @@ pub(crate) struct Group<'a> {
 struct Touched {
     kept: Kept,
     age_due: Option<Millis>,
+    keys_due: Option<Millis>,
     state: Option<Json>,
-}
-
-struct Recorded {
-    outcome: Outcome,
-    expires: Millis,
-    replaced: Option<Millis>,
 }
 
 /// What a commit did, once it is durable.
 pub(crate) struct Done {
     pub(crate) commits: Vec<Commit>,
     pub(crate) touched: Vec<ChannelName>,
+    /// Outcomes of keys dropped before their windows were over.
+    pub(crate) keys_dropped: u64,
 }
 
 impl<'a> Group<'a> {
@@ -60,6 +61,8 @@ impl<'a> Group<'a> {
             next_stream,
             touched: HashMap::new(),
             outcomes: HashMap::new(),
+            keys: HashMap::new(),
+            keys_dropped: 0,
             durability: Durability::Memory,
             commits: Vec::new(),
         }
@@ -70,13 +73,15 @@ impl<'a> Group<'a> {
         self.channels.clear();
         self.touched.clear();
         self.outcomes.clear();
+        self.keys.clear();
+        self.keys_dropped = 0;
         self.commits.clear();
         self.durability = Durability::Memory;
     }
 
     /// Whether anything is to be written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.touched.is_empty() && self.outcomes.is_empty()
+        self.touched.is_empty()
     }
 
     /// What its appends were promised.
@@ -86,10 +91,10 @@ impl<'a> Group<'a> {
 
     /// Works out one append. The outer error leaves the group unusable.
     pub(crate) fn append(&mut self, append: &Append) -> Result<Result<Appended, AppendError>, StoreError> {
-        let mut replaced = None;
+        let mut over = None;
         if let Some(key) = &append.key {
             match self.check_key(&append.channel, key, append.now)? {
-                Ok(expired) => replaced = expired,
+                Ok(place) => over = place,
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
@@ -126,9 +131,7 @@ impl<'a> Group<'a> {
         touched.state = append.state.clone().or(touched.state.take());
         if let Some(key) = &append.key {
             let outcome = Outcome { fingerprint: key.fingerprint, position, state: append.state.clone() };
-            let expires = end_of(append.now, policy.key_window);
-            let name = (append.channel.clone(), Arc::clone(&key.key));
-            self.outcomes.insert(name, Recorded { outcome, expires, replaced });
+            self.record(append, key, outcome, over)?;
         }
         let (channel, state) = (append.channel.clone(), append.state.clone());
         self.commits.push(Commit { channel, messages, state, trimmed });
@@ -146,12 +149,37 @@ impl<'a> Group<'a> {
             max_bytes: u64::MAX,
             max_age,
             key_window: std::time::Duration::ZERO,
+            key_count: u64::MAX,
+            key_bytes: u64::MAX,
         };
         if !channel.stored {
             // An epoch that has ended: the index entry goes, the messages with the next append.
             channel.record.max_age = None;
         }
         channel.trim(store, name, &by_age, now)
+    }
+
+    /// Drops the outcomes of a channel whose windows are over, oldest first, at most `left` of them.
+    pub(crate) fn expire_keys(
+        &mut self,
+        name: &ChannelName,
+        now: Millis,
+        left: &mut usize,
+    ) -> Result<(), StoreError> {
+        let mut kept = self.touch(name)?.record.keys;
+        let keys = self.keys.entry(name.clone()).or_insert_with(|| Keys::new(kept));
+        while *left > 0
+            && let Some(dropped) = keys.expire(self.store, name, &mut kept, now)?
+        {
+            *left -= 1;
+            if let Some(key) = dropped.key {
+                self.outcomes.insert((name.clone(), key), None);
+            }
+        }
+        let due = keys.oldest_expires(self.store, name, &kept)?;
+        let record = &mut self.touch(name)?.record;
+        (record.keys, record.keys_due) = (kept, due);
+        Ok(())
     }
 
     /// Writes everything, as durable as asked, and as commit `number`.
@@ -173,7 +201,7 @@ impl<'a> Group<'a> {
         }
         batch.insert(codec::COMMIT_KEY, codec::encode_commit(number, *self.next_stream));
         batch.commit(mode)?;
-        Ok(Done { commits: self.commits, touched })
+        Ok(Done { commits: self.commits, touched, keys_dropped: self.keys_dropped })
     }
 
     fn load(&mut self, name: &ChannelName) -> Result<&mut Channel, StoreError> {
@@ -186,18 +214,18 @@ impl<'a> Group<'a> {
 
     /// A channel that is about to be changed.
     fn touch(&mut self, name: &ChannelName) -> Result<&mut Channel, StoreError> {
-        let Record { kept, age_due, .. } = self.load(name)?.record;
-        self.touched.entry(name.clone()).or_insert(Touched { kept, age_due, state: None });
+        let Record { kept, age_due, keys_due, .. } = self.load(name)?.record;
+        self.touched.entry(name.clone()).or_insert(Touched { kept, age_due, keys_due, state: None });
         Ok(self.channels.get_mut(name).expect("just loaded"))
     }
 
-    /// Whether a key is free; if so, when an expired entry of it did expire.
+    /// Whether a key is free; if so, the place of an outcome of it whose window is over.
     fn check_key(
         &self,
         channel: &ChannelName,
         key: &NewKey,
         now: Millis,
-    ) -> Result<Result<Option<Millis>, AppendError>, StoreError> {
+    ) -> Result<Result<Option<Offset>, AppendError>, StoreError> {
         if key.key.len() > MAX_KEY_BYTES {
             let text = format!(
                 "an idempotency key has {} bytes, at most {MAX_KEY_BYTES} can be kept",
@@ -206,16 +234,44 @@ impl<'a> Group<'a> {
             return Ok(Err(AppendError::Unavailable(crate::LogError::new(text))));
         }
         let recorded = match self.outcomes.get(&(channel.clone(), Arc::clone(&key.key))) {
-            Some(Recorded { outcome, expires, replaced }) => Some((outcome.clone(), *expires, *replaced)),
-            None => {
-                read::outcome(self.store, channel, &key.key)?.map(|(o, expires)| (o, expires, Some(expires)))
-            }
+            Some(changed) => changed.clone(),
+            None => read::outcome(self.store, channel, &key.key)?,
         };
         Ok(match recorded {
-            Some((outcome, expires, _)) if expires > now => Err(AppendError::KeyUsed(outcome)),
-            Some((_, _, replaced)) => Ok(replaced),
-            None => Ok(None),
+            Some(stored) if stored.expires > now => Err(AppendError::KeyUsed(stored.outcome)),
+            stored => Ok(stored.map(|stored| stored.place)),
         })
+    }
+
+    /// Records an outcome, and drops the oldest that it takes the room of. `over` is the place of an older one of its key.
+    fn record(
+        &mut self,
+        append: &Append,
+        key: &NewKey,
+        outcome: Outcome,
+        over: Option<Offset>,
+    ) -> Result<(), StoreError> {
+        let (store, name) = (self.store, &append.channel);
+        let mut kept = self.load(name)?.record.keys;
+        let keys = self.keys.entry(name.clone()).or_insert_with(|| Keys::new(kept));
+        if let Some(place) = over {
+            keys.renew(store, name, &kept, place)?;
+        }
+        let expires = end_of(append.now, append.policy.key_window);
+        let bytes = outcome_bytes(&key.key, append.state.as_ref());
+        let place = keys.push(&mut kept, KeyEntry { expires, bytes, key: Some(Arc::clone(&key.key)) });
+        let stored = StoredOutcome { outcome, expires, place };
+        self.outcomes.insert((name.clone(), Arc::clone(&key.key)), Some(stored));
+        for Dropped { key, expires } in keys.make_room(store, name, &mut kept, &append.policy, bytes)? {
+            self.keys_dropped += u64::from(expires > append.now);
+            if let Some(key) = key {
+                self.outcomes.insert((name.clone(), key), None);
+            }
+        }
+        let record = &mut self.load(name)?.record;
+        record.keys = kept;
+        record.keys_due.get_or_insert(expires);
+        Ok(())
     }
 
     fn write_message(&self, batch: &mut Batch<'_>, message: &Message) {
@@ -227,14 +283,15 @@ impl<'a> Group<'a> {
     }
 
     fn write_outcomes(&self, batch: &mut Batch<'_>) {
-        for ((channel, key), Recorded { outcome, expires, replaced }) in &self.outcomes {
-            if let Some(replaced) = replaced {
-                batch.remove(&codec::expiry_key(*replaced, channel, key));
-            }
+        for ((channel, key), stored) in &self.outcomes {
             let name = codec::outcome_key(channel, key);
-            batch.insert(&name, codec::encode_outcome(&name, outcome, *expires));
-            let expiry = codec::expiry_key(*expires, channel, key);
-            batch.insert(&expiry, codec::seal(&expiry, Vec::new()));
+            match stored {
+                Some(stored) => batch.insert(&name, codec::encode_outcome(&name, stored)),
+                None => batch.remove(&name),
+            }
+        }
+        for (channel, keys) in &self.keys {
+            keys.write(batch, channel, &self.channels[channel].record.keys);
         }
     }
 
@@ -269,6 +326,15 @@ impl<'a> Group<'a> {
             let key = codec::age_key(due, name);
             batch.insert(&key, codec::seal(&key, Vec::new()));
             channel.record.age_due = Some(due);
+        }
+        if before.keys_due != channel.record.keys_due {
+            if let Some(noted) = before.keys_due {
+                batch.remove(&codec::expiry_key(noted, name));
+            }
+            if let Some(due) = channel.record.keys_due {
+                let key = codec::expiry_key(due, name);
+                batch.insert(&key, codec::seal(&key, Vec::new()));
+            }
         }
         let key = codec::channel_key(name);
         batch.insert(&key, codec::encode_record(&key, &channel.record));

@@ -25,6 +25,7 @@ mod codec;
 mod commit;
 mod group;
 mod journal;
+mod keys;
 mod manifest;
 mod open;
 mod queue;
@@ -117,6 +118,7 @@ struct Counts {
     commits: Histogram,
     syncs: Histogram,
     errors: Count,
+    keys_dropped: Count,
 }
 
 impl Default for Counts {
@@ -125,6 +127,7 @@ impl Default for Counts {
             commits: Histogram::new(COMMIT_SIZES),
             syncs: Histogram::new(SYNC_MICROS),
             errors: Count::default(),
+            keys_dropped: Count::default(),
         }
     }
 }
@@ -205,7 +208,7 @@ impl Log for DiskLog {
         self.blocking(move |store, shared| {
             let now = (shared.options.clock)();
             let recorded = read::outcome(store, &channel, &key)?;
-            Ok(recorded.filter(|(_, expires)| *expires > now).map(|(outcome, _)| outcome))
+            Ok(recorded.filter(|stored| stored.expires > now).map(|stored| stored.outcome))
         })
     }
 
@@ -238,6 +241,7 @@ impl Log for DiskLog {
             commits: counts.commits.get(),
             syncs: counts.syncs.get(),
             errors: counts.errors.get(),
+            keys_dropped: counts.keys_dropped.get(),
         }
     }
 

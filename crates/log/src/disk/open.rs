@@ -17,7 +17,7 @@ use super::watermark::{Reached, WATERMARK_FILE, Watermark};
 /// Says that a directory is ours, and in which format.
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_WORDS: &str = "plainwire log ";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Locked while the directory is in use; holds the process's number.
 const LOCK_FILE: &str = "LOCK";
 /// There while the log is open, with the machine's boot in it; removed when it is closed in order.
@@ -54,7 +54,7 @@ pub enum OpenError {
         /// One of the things in it.
         found: String,
     },
-    /// A newer version wrote it.
+    /// Another version wrote it.
     #[error(
         "{path} says {found:?}, and this version knows {FORMAT_WORDS:?}{FORMAT} only: use the version that wrote it"
     )]

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use plainwire_protocol::{ChannelName, Epoch, Json, Offset, Position};
 
 use super::channel::{continuity, load_record};
-use super::codec::{self, Damaged, Record};
+use super::codec::{self, Damaged, Record, StoredOutcome};
 use super::store::{Store, StoreError, View};
-use crate::{Head, Outcome, Page};
+use crate::{Head, Page};
 
 /// How often a read is tried again that saw a commit half-way. fjall applies a batch entry by entry, and lets a
 /// snapshot see it so while a table is being written; the next look sees it whole.
@@ -35,12 +35,12 @@ pub(crate) fn head(store: &Store, channel: &ChannelName) -> Result<Head, StoreEr
     look(|| look_at_head(&store.view(), channel))
 }
 
-/// The recorded outcome of a key, with its expiry.
+/// The recorded outcome of a key, its window over or not.
 pub(crate) fn outcome(
     store: &Store,
     channel: &ChannelName,
     key: &str,
-) -> Result<Option<(Outcome, plainwire_protocol::Millis)>, StoreError> {
+) -> Result<Option<StoredOutcome>, StoreError> {
     let name = codec::outcome_key(channel, key);
     let recorded = store.get(&name)?.map(|value| codec::decode_outcome(&name, &value)).transpose();
     recorded.map_err(|Damaged| store.damaged(&format!("the outcome of key {key:?} on channel {channel}")))

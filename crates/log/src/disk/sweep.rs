@@ -1,4 +1,4 @@
-//! Removes what is over though nobody appends: expired keys, messages past their age, and stretches that nobody sees.
+//! Removes what is over though nobody appends: outcomes of keys past their window, messages past their age, and stretches that nobody sees.
 
 use fjall::PersistMode;
 use plainwire_protocol::{ChannelName, Millis};
@@ -7,8 +7,10 @@ use super::codec;
 use super::group::{Channels, Group};
 use super::store::{Batch, Store, StoreError};
 
-/// Most keys that one sweep removes: bounds how long appends wait behind it.
+/// Most outcomes of keys that one sweep removes: bounds how long appends wait behind it.
 const EXPIRED_AT_ONCE: usize = 4096;
+/// Most channels that one sweep looks at for outcomes that are over.
+const EXPIRING_AT_ONCE: usize = 1024;
 /// Most channels that one sweep looks at for age.
 const AGED_AT_ONCE: usize = 1024;
 /// Most messages that one sweep removes.
@@ -22,22 +24,26 @@ pub(crate) fn sweep(
     number: u64,
     now: Millis,
 ) -> Result<Option<Vec<ChannelName>>, StoreError> {
-    let expired = store.scan(codec::due_by(b'E', now), EXPIRED_AT_ONCE)?;
+    let expiring = store.scan(codec::due_by(b'E', now), EXPIRING_AT_ONCE)?;
     let aged = store.scan(codec::due_by(b'A', now), AGED_AT_ONCE)?;
     let trash = store.scan(vec![b'T']..vec![b'T' + 1], 1)?;
-    if expired.is_empty() && aged.is_empty() && trash.is_empty() {
+    if expiring.is_empty() && aged.is_empty() && trash.is_empty() {
         return Ok(None);
     }
     let mut group = Group::new(store, channels, next_stream);
     for (key, _) in &aged {
-        let name = codec::aged_channel(key).ok_or_else(|| store.damaged("the index of ages"))?;
+        let name = codec::due_channel(key).ok_or_else(|| store.damaged("the index of ages"))?;
         group.expire(&name, now)?;
     }
-    let done = group.commit(number, PersistMode::Buffer, |batch| {
-        for (key, _) in &expired {
-            batch.remove(key);
-            batch.remove(&codec::expired_outcome_key(key));
+    let mut left = EXPIRED_AT_ONCE;
+    for (key, _) in &expiring {
+        if left == 0 {
+            break;
         }
+        let name = codec::due_channel(key).ok_or_else(|| store.damaged("the index of expiries"))?;
+        group.expire_keys(&name, now, &mut left)?;
+    }
+    let done = group.commit(number, PersistMode::Buffer, |batch| {
         for (key, value) in &trash {
             remove_trash(batch, key, value);
         }

@@ -163,6 +163,8 @@ pub fn keep_all() -> Policy {
         max_bytes: u64::MAX,
         max_age: None,
         key_window: Duration::from_secs(3600),
+        key_count: u64::MAX,
+        key_bytes: u64::MAX,
     }
 }
 

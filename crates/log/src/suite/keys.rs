@@ -6,7 +6,7 @@ use std::time::Duration;
 use plainwire_protocol::Json;
 
 use super::fixture::{Fixture, keep_all, key, name};
-use crate::{Append, AppendError, Outcome, Policy};
+use crate::{Append, AppendError, OUTCOME_BYTES, Outcome, Policy};
 
 fn keyed(t: &Fixture, channel: &str, text: &str, number: u64) -> Append {
     let mut append = t.number(channel, number);
@@ -80,4 +80,97 @@ pub async fn keys_of_different_channels_never_meet(t: Fixture) {
         let outcome = t.log.outcome(&name(channel), text).await.unwrap().expect("recorded");
         assert_eq!(outcome.fingerprint, [i as u8; 16]);
     }
+}
+
+/// Those of `k0` to `kN` that are recorded.
+async fn recorded(t: &Fixture, numbers: std::ops::Range<u64>) -> Vec<u64> {
+    let mut found = Vec::new();
+    for number in numbers {
+        if t.log.outcome(&name("a"), &format!("k{number}")).await.unwrap().is_some() {
+            found.push(number);
+        }
+    }
+    found
+}
+
+fn under(t: &Fixture, policy: &Arc<Policy>, number: u64) -> Append {
+    Append { policy: Arc::clone(policy), ..keyed(t, "a", &format!("k{number}"), number) }
+}
+
+/// The newest so many are kept, also of those that are recorded together; a key that made room is free.
+pub async fn are_bounded_in_count(t: Fixture) {
+    let policy = Arc::new(Policy { key_count: 3, ..keep_all() });
+    t.append(under(&t, &policy, 0)).await.unwrap();
+    let many: Vec<_> = (1..10).map(|number| t.log.append(under(&t, &policy, number))).collect();
+    for append in many {
+        append.await.unwrap();
+    }
+    assert_eq!(recorded(&t, 0..10).await, [7, 8, 9]);
+    t.put("a", 100).await;
+    assert_eq!(recorded(&t, 0..10).await, [7, 8, 9], "what comes without a key takes no room");
+    used(t.append(under(&t, &policy, 7)).await);
+    t.append(under(&t, &policy, 0)).await.expect("taken for a new one");
+    assert_eq!(recorded(&t, 0..10).await, [0, 8, 9]);
+    t.append(Append { policy, ..keyed(&t, "b", "k", 1) }).await.unwrap();
+    assert_eq!(recorded(&t, 0..10).await, [0, 8, 9], "each channel has a bound of its own");
+    assert_eq!(t.log.stats().keys_dropped, 8);
+}
+
+/// Bytes are those of key and state, and some for each.
+pub async fn are_bounded_in_bytes(t: Fixture) {
+    let each = OUTCOME_BYTES + 2 + 100;
+    let policy = Arc::new(Policy { key_bytes: 3 * each, ..keep_all() });
+    let with_state = |number, bytes: usize| {
+        let state = Json::of(&"x".repeat(bytes - 2));
+        Append { state: Some(state), ..under(&t, &policy, number) }
+    };
+    for number in 0..4 {
+        t.append(with_state(number, 100)).await.unwrap();
+    }
+    assert_eq!(recorded(&t, 0..9).await, [1, 2, 3]);
+    t.append(with_state(4, 101)).await.unwrap();
+    assert_eq!(recorded(&t, 0..9).await, [3, 4], "one byte too many for three");
+    t.append(with_state(5, 99)).await.unwrap();
+    assert_eq!(recorded(&t, 0..9).await, [3, 4, 5]);
+}
+
+/// Else the next retry of what was just done would do it again.
+pub async fn the_newest_is_kept_whatever_it_weighs(t: Fixture) {
+    let policy = Arc::new(Policy { key_bytes: 1, ..keep_all() });
+    for number in 0..3 {
+        t.append(under(&t, &policy, number)).await.unwrap();
+        assert_eq!(recorded(&t, 0..3).await, [number]);
+    }
+    let policy = Arc::new(Policy { key_count: 0, ..keep_all() });
+    t.append(under(&t, &policy, 3)).await.unwrap();
+    assert_eq!(recorded(&t, 0..4).await, [3]);
+}
+
+/// A key that is used again after its window has the place of its newest outcome.
+pub async fn one_recorded_anew_outlives_its_old_place(t: Fixture) {
+    let long = Arc::new(Policy { key_count: 3, ..keep_all() });
+    let short = Arc::new(Policy { key_window: Duration::from_millis(100), ..(*long).clone() });
+    t.append(under(&t, &long, 0)).await.unwrap();
+    t.append(under(&t, &short, 1)).await.unwrap();
+    t.clock.advance(Duration::from_millis(100));
+    assert_eq!(recorded(&t, 0..9).await, [0]);
+    t.append(under(&t, &long, 1)).await.unwrap();
+    assert_eq!(recorded(&t, 0..9).await, [0, 1], "three places, of two keys");
+    t.append(under(&t, &long, 2)).await.unwrap();
+    t.append(under(&t, &long, 3)).await.unwrap();
+    assert_eq!(recorded(&t, 0..9).await, [1, 2, 3], "the old place of the second went, not its outcome");
+    t.append(under(&t, &long, 4)).await.unwrap();
+    assert_eq!(recorded(&t, 0..9).await, [2, 3, 4]);
+}
+
+/// A bound that was lowered holds from the next keyed append on.
+pub async fn a_lower_bound_holds_for_what_is_there(t: Fixture) {
+    let policy = Arc::new(keep_all());
+    for number in 0..200 {
+        t.append(under(&t, &policy, number)).await.unwrap();
+    }
+    assert_eq!(recorded(&t, 0..200).await.len(), 200);
+    let lower = Arc::new(Policy { key_count: 5, ..keep_all() });
+    t.append(under(&t, &lower, 200)).await.unwrap();
+    assert_eq!(recorded(&t, 0..201).await, [196, 197, 198, 199, 200]);
 }

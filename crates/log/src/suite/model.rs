@@ -7,7 +7,7 @@ use std::time::Duration;
 use plainwire_protocol::{Epoch, Json, Offset, Position};
 
 use super::fixture::{Fixture, TestClock, keep_all, message, name, number_of};
-use crate::{Append, AppendError, Clock, Log, NewKey, Outcome, Policy};
+use crate::{Append, AppendError, Clock, Log, NewKey, OUTCOME_BYTES, Outcome, Policy};
 
 /// Random numbers: SplitMix64.
 pub struct Random(pub u64);
@@ -33,16 +33,20 @@ struct ModelChannel {
     head: u64,
     kept: VecDeque<u64>,
     state: Option<(u64, Json)>,
+    /// Outcomes of keys, with their weights and ends, oldest first.
+    keys: VecDeque<(String, Outcome, u64, u64)>,
 }
 
 struct Model {
     channels: HashMap<String, ModelChannel>,
-    keys: HashMap<(String, String), (Outcome, u64)>,
 }
 
 const CHANNELS: [&str; 4] = ["a", "a/b", "counter", "b"];
 const KEYS: [&str; 5] = ["k", "b/k", "x", "y", "z"];
 const KEY_WINDOW: Duration = Duration::from_secs(30);
+const KEY_COUNT: usize = 3;
+/// Three outcomes with short keys and no state, or two with one.
+const KEY_BYTES: u64 = 3 * OUTCOME_BYTES + 4;
 
 /// `steps` random operations. `reopen` is called now and then with a closed log and opens it again, if given.
 pub async fn agrees_with_the_model(
@@ -54,7 +58,7 @@ pub async fn agrees_with_the_model(
     let mut random = Random(seed);
     let clock = TestClock::default();
     let mut t = Fixture::new(open(clock.clock()), clock.clone());
-    let mut model = Model { channels: HashMap::new(), keys: HashMap::new() };
+    let mut model = Model { channels: HashMap::new() };
     for step in 0..steps {
         let at = format!("seed {seed}, step {step}");
         if random.once_in(20) {
@@ -92,6 +96,8 @@ async fn random_append(random: &mut Random, t: &Fixture, model: &Model) -> (&'st
         max_count: if random.once_in(3) { random.below(15) } else { u64::MAX },
         max_bytes: if random.once_in(5) { random.below(200) } else { u64::MAX },
         key_window: KEY_WINDOW,
+        key_count: KEY_COUNT as u64,
+        key_bytes: KEY_BYTES,
         ..keep_all()
     });
     append.state = random.once_in(3).then(|| Json::of(&random.below(1000)));
@@ -106,13 +112,17 @@ async fn random_append(random: &mut Random, t: &Fixture, model: &Model) -> (&'st
     (channel, append)
 }
 
+impl ModelChannel {
+    fn outcome(&self, key: &str, now: u64) -> Option<&Outcome> {
+        let newest = self.keys.iter().rfind(|(recorded, ..)| recorded == key);
+        newest.filter(|(.., end)| *end > now).map(|(_, outcome, ..)| outcome)
+    }
+}
+
 impl Model {
     fn append(&mut self, channel: &str, append: &Append, epoch: Epoch) -> Result<Position, AppendError> {
         let found = self.channels.entry(channel.to_owned()).or_default();
-        let name = append.key.as_ref().map(|k| (channel.to_owned(), k.key.to_string()));
-        if let Some((outcome, expires)) = name.as_ref().and_then(|n| self.keys.get(n))
-            && *expires > append.now.0
-        {
+        if let Some(outcome) = append.key.as_ref().and_then(|k| found.outcome(&k.key, append.now.0)) {
             return Err(AppendError::KeyUsed(outcome.clone()));
         }
         let stands = Position::new(epoch, Offset::new(found.head));
@@ -131,9 +141,16 @@ impl Model {
             found.state = Some((found.head, state.clone()));
         }
         let position = Position::new(epoch, Offset::new(found.head));
-        if let (Some(name), Some(key)) = (name, &append.key) {
+        if let Some(key) = &append.key {
             let outcome = Outcome { fingerprint: key.fingerprint, position, state: append.state.clone() };
-            self.keys.insert(name, (outcome, append.now.0 + KEY_WINDOW.as_millis() as u64));
+            let state = append.state.as_ref().map_or(0, |state| state.as_bytes().len());
+            let bytes = OUTCOME_BYTES + (key.key.len() + state) as u64;
+            let end = append.now.0 + KEY_WINDOW.as_millis() as u64;
+            found.keys.push_back((key.key.to_string(), outcome, bytes, end));
+            let sum = |keys: &VecDeque<(String, Outcome, u64, u64)>| keys.iter().map(|k| k.2).sum::<u64>();
+            while found.keys.len() > KEY_COUNT || (found.keys.len() > 1 && sum(&found.keys) > KEY_BYTES) {
+                found.keys.pop_front();
+            }
         }
         Ok(position)
     }
@@ -158,8 +175,7 @@ impl Model {
         }
         let key = KEYS[random.below(KEYS.len() as u64) as usize];
         let channel = CHANNELS[random.below(CHANNELS.len() as u64) as usize];
-        let recorded = self.keys.get(&(channel.to_owned(), key.to_owned()));
-        let live = recorded.filter(|(_, expires)| *expires > t.clock.now().0).map(|(o, _)| o.clone());
+        let live = self.channels.get(channel).and_then(|c| c.outcome(key, t.clock.now().0)).cloned();
         assert_eq!(t.log.outcome(&name(channel), key).await.unwrap(), live, "{at}, {channel} {key}");
     }
 }

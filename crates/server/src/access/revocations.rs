@@ -76,5 +76,7 @@ fn policy() -> Arc<Policy> {
         max_bytes: MAX_BYTES,
         max_age: None,
         key_window: std::time::Duration::from_secs(1),
+        key_count: 0,
+        key_bytes: 0,
     })
 }

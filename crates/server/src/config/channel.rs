@@ -194,6 +194,8 @@ fn policy(options: &ChannelOptions, retain: &Retain) -> Arc<Policy> {
         max_bytes: retain.bytes as u64,
         max_age: retain.age,
         key_window: options.key_window,
+        key_count: options.key_count as u64,
+        key_bytes: options.key_bytes as u64,
     })
 }
 

@@ -275,7 +275,11 @@ options! {
         /// What an acknowledged message has survived: the end of the machine (`fsync`), of the process (`write`), or nothing (`memory`).
         durability: Durability = Durable "fsync";
         /// How long the outcome of an `Idempotency-Key` is kept.
-        key_window: Duration = Span "24h" in "1s".."30d";
+        key_window: Duration = Span "24h" in "1s".."30d" beyond "it is dropped: a retry is taken for a new request";
+        /// Most outcomes of `Idempotency-Key`s kept: eleven writes a second for a whole day.
+        key_count: usize = Count "1000000" in "1".."100000000" beyond "the oldest are dropped";
+        /// Most bytes of outcomes kept, each with its key and the state that it led to. As much as of messages, by default.
+        key_bytes: usize = Size "256MiB" in "1KiB".."16TiB" beyond "the oldest are dropped, never the newest";
         /// How long the app at `handler` may take for a command.
         handler_timeout: Duration = Span "10s" in "100ms".."5m" beyond "504 `handler_timeout`";
         /// Whether `PUT` replaces the state.

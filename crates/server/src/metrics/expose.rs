@@ -197,6 +197,7 @@ impl Scrape {
         out.gauge(&table::QUEUE_BYTES, stats.waiting_bytes)?;
         out.histogram(&table::COMMITS, &stats.commits, 1.0)?;
         out.histogram(&table::SYNCS, &stats.syncs, MICROS)?;
+        out.counter(&table::KEYS_DROPPED, stats.keys_dropped)?;
         out.counter(&table::LOG_ERRORS, stats.errors)
     }
 

@@ -61,6 +61,7 @@ metrics! {
     QUEUE_BYTES Gauge "plainwire_log_waiting_bytes" [] "Bytes of writes that wait to be committed";
     COMMITS Histogram "plainwire_log_commit_appends" [] "Writes in each commit";
     SYNCS Histogram "plainwire_log_sync_seconds" [] "Commits that were synced to the device: the time to write and sync them";
+    KEYS_DROPPED Counter "plainwire_idempotency_keys_dropped" [] "Outcomes of idempotency keys that made room for newer ones before `key_window` was over: raise `key_count` or `key_bytes`";
     LOG_ERRORS Counter "plainwire_log_errors" [] "Commits, and attempts to open the store again, that failed";
     TURN_TIME Histogram "plainwire_worker_turn_seconds" [] "How long workers took to come round once";
     WORKER_LAG Gauge "plainwire_worker_lag_seconds" [] "How late the latest worker is, or was within the last seconds";
