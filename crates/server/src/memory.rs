@@ -11,19 +11,17 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Bytes of each body and each answer that need no leave: whoever asks for little is served when others hold all that there is.
 pub(crate) const FREE_BYTES: usize = 64 << 10;
 
-/// What all clients together may have the server hold beyond [`FREE_BYTES`] each: fifteen of the largest pages, or sixty of the
-/// largest bodies, whose buffers may be twice as large as what is in them. Beyond it pages are shorter, and bodies are answered 503.
-pub(crate) const MOST_BYTES: usize = 64 << 20;
-
 /// Pages that are read at a time: while one is made, its messages and its text are there both.
 const PAGES_AT_ONCE: usize = 8;
 /// Reads of the log at a time for streams that lag and are no worker's own: each brings a quarter of a megabyte, or one message.
 const READS_AT_ONCE: usize = 16;
 
-/// How much all clients together may have the server hold beyond [`FREE_BYTES`] each.
+/// How much all clients together may have the server hold beyond [`FREE_BYTES`] each (`held_bytes`): by default fifteen of the largest
+/// pages, or sixty of the largest bodies, whose buffers may be twice as large as what is in them. Beyond it pages are shorter, and
+/// bodies are answered 503.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    most: usize,
+    most: AtomicUsize,
     taken: AtomicUsize,
     pages: Semaphore,
     reads: Semaphore,
@@ -32,11 +30,16 @@ pub(crate) struct Memory {
 impl Memory {
     pub(crate) fn new(most: usize) -> Arc<Memory> {
         Arc::new(Memory {
-            most,
+            most: AtomicUsize::new(most),
             taken: AtomicUsize::new(0),
             pages: Semaphore::new(PAGES_AT_ONCE),
             reads: Semaphore::new(READS_AT_ONCE),
         })
+    }
+
+    /// From now on it is so much. What is held already stays.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// Something that holds nothing yet.
@@ -55,7 +58,8 @@ impl Memory {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        let fits = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= self.most);
+        let most = self.most.load(Ordering::Relaxed);
+        let fits = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= most);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
     }
 }

@@ -328,6 +328,34 @@ fn a_slow_body_is_given_up() {
 }
 
 #[test]
+fn bytes_of_bodies_that_arrive() {
+    let server = server("[limits]\nheld_bytes = '1MiB'");
+    let body = format!("\"{}\"", "x".repeat(700 << 10));
+    let ask = || server.connect().ask("POST", "/log/a", &[], Some(body.as_bytes()));
+    assert_eq!(ask().status, 201, "it fits when nobody else holds any");
+    let mut held = server.connect();
+    let length = body.len();
+    held.send(
+        format!("POST /log/a HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n").as_bytes(),
+    );
+    held.send(&body.as_bytes()[..length - 1]);
+    until("the first is held", || ask().status == 503);
+    let response = ask();
+    refused(&response, 503, "busy");
+    assert_eq!(response.header("retry-after"), Some("1"));
+    assert_eq!(server.post("/log/a", "1").status, 201, "whoever asks for little is served");
+
+    let config = std::fs::read_to_string(server.directory().join("plainwire.toml")).expect("a file");
+    server.reconfigure(&config.replace("1MiB", "2MiB"));
+    assert_eq!(ask().status, 201, "more is held from now on");
+    server.reconfigure(&config);
+    refused(&ask(), 503, "busy");
+    held.send(b"\"");
+    assert_eq!(held.response().status, 201, "what is held already stays");
+    assert_eq!(ask().status, 201, "it was given back");
+}
+
+#[test]
 fn requests_under_way() {
     let server = server("[limits]\nrequests_in_flight = 2");
     let mut held: Vec<Connection> = (0..2)

@@ -24,7 +24,7 @@ pub(crate) use signal::{Relay, Signal};
 pub(crate) use subscription::{BATCH, Found, Subscription};
 
 use crate::config::Config;
-use crate::memory::{MOST_BYTES, Memory};
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 
 /// Channels that nobody uses stay open up to this number, so that a channel that is only written to, or polled,
@@ -47,6 +47,7 @@ pub(crate) struct Channels {
 impl Channels {
     /// Opens the channels of a log and is told of its commits from now on.
     pub(crate) fn new(config: Arc<Config>, log: Arc<dyn Log>) -> Arc<Channels> {
+        let memory = Memory::new(config.limits.held_bytes);
         let channels = Arc::new(Channels {
             config: ArcSwap::new(config),
             log: log.clone(),
@@ -55,7 +56,7 @@ impl Channels {
             readers: Mutex::default(),
             drain: OnceLock::new(),
             metrics: Arc::new(Metrics::new()),
-            memory: Memory::new(MOST_BYTES),
+            memory,
         });
         log.subscribe(Arc::new(Fanout(Arc::downgrade(&channels))));
         channels
@@ -92,6 +93,7 @@ impl Channels {
                 continue;
             }
             self.config.store(config.clone());
+            self.memory.set_most(config.limits.held_bytes);
             for (channel, changed) in changes() {
                 channel.reconfigure(changed.clone(), heads.remove(channel.name()));
             }

@@ -170,6 +170,7 @@ impl Config {
         }
         self.tls.check().map_err(|message| ConfigError::of("PLAINWIRE_TLS_…", message))?;
         self.admin.check().map_err(|message| ConfigError::of("PLAINWIRE_ADMIN_…", message))?;
+        self.check_held_bytes().map_err(|message| ConfigError::of("PLAINWIRE_LIMITS_HELD_BYTES", message))?;
         self.check_conformance().map_err(|message| ConfigError::of("PLAINWIRE_CONFORMANCE", message))
     }
 
@@ -215,6 +216,17 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// What is taken at all must find room when nobody else has any.
+    fn check_held_bytes(&self) -> Result<(), String> {
+        let (held, largest) = (self.limits.held_bytes, self.server.max_body.max(self.server.max_message));
+        match held < largest {
+            true => Err(format!(
+                "`held_bytes` is {held}, less than one body or message may have: `max_body` and `max_message` are up to {largest}"
+            )),
+            false => Ok(()),
+        }
     }
 }
 
@@ -267,6 +279,11 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
     if let Some(section) = root.take_table("limits", faults) {
         let mut section = Table::new(section);
         config.limits = Limits::read(&mut section, faults);
+        if let Err(message) = config.check_held_bytes()
+            && let Some(item) = section.take("held_bytes")
+        {
+            faults.at(item.span(), message);
+        }
         section.finish(faults);
     }
     if let Some(item) = root.take("tls")

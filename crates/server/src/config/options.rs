@@ -210,6 +210,8 @@ options! {
         streams_per_connection: usize = Count "256" in "1".."65536" beyond "the stream is reset: REFUSED_STREAM";
         /// Most requests of all clients that are worked on at a time, those that only wait not included.
         requests_in_flight: usize = Count "10000" in "1".."1000000" beyond "503 `busy`";
+        /// Most bytes that the server holds for all clients together, bodies that arrive and answers that wait to be taken; 64 KiB of each are free. At least `max_body` and `max_message`.
+        held_bytes: usize = Size "64MiB" in "1MiB".."1TiB" beyond "503 `busy`; pages are shorter";
         /// Messages a second, of one principal and of one address, on average. 0 is any number.
         publish_rate: usize = Count "10000" in "0".."1000000" beyond "429 `rate`";
         /// Messages at once beyond the average.

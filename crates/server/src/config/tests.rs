@@ -93,6 +93,7 @@ fn options_are_read_and_bounded() {
     fault("[server]\nhosts = [1]", "2:9", "expected a list of strings");
     fault("[server]\nhosts = ['a.example:80']", "2:9", "without a port");
     fault("[server]\nlisten = '0.0.0.0:80'\nconformance = true", "3:15", "loopback");
+    fault("[server]\nmax_body = '2MiB'\n[limits]\nheld_bytes = '1MiB'", "4:14", "max_body");
     fault("server = 1", "1:10", "`server` is a table, not an integer");
 }
 
