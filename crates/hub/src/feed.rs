@@ -192,10 +192,10 @@ impl Feed {
             Start::Oldest => (oldest, None),
             Start::Last(count) => (Position::new(head.epoch, head.offset.minus(count).max(trimmed)), None),
             Start::Now => (head, None),
-            Start::After(at) => match view.tail.reset_for(at) {
-                None => (at, None),
-                Some(ResetReason::Future) => (head, Some(ResetReason::Future)),
-                Some(reason) => (oldest, Some(reason)),
+            Start::After(at) => match view.tail.locate(at) {
+                Ok(at) => (at, None),
+                Err(ResetReason::Future) => (head, Some(ResetReason::Future)),
+                Err(reason) => (oldest, Some(reason)),
             },
         };
         let snapshot = view.state.filter(|_| reset.is_some() || start == Start::Now);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use plainwire_protocol::{Message, Offset, Position, ResetReason};
+use plainwire_protocol::{Lineage, Message, Offset, Position, ResetReason};
 
 use crate::entry::Entry;
 
@@ -29,6 +29,7 @@ pub struct Tail {
     limits: TailLimits,
     position: Position,
     trimmed: Offset,
+    lineage: Lineage,
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
 }
@@ -48,7 +49,7 @@ impl Tail {
     /// A tail without messages, of a channel whose newest message is at `position` and that keeps what follows `trimmed`.
     pub fn new(position: Position, trimmed: Offset, limits: TailLimits) -> Tail {
         debug_assert!(trimmed <= position.offset);
-        Tail { limits, position, trimmed, entries: VecDeque::new(), bytes: 0 }
+        Tail { limits, position, trimmed, lineage: Lineage::default(), entries: VecDeque::new(), bytes: 0 }
     }
 
     /// The newest message's position.
@@ -66,17 +67,43 @@ impl Tail {
         self.bytes
     }
 
+    /// Which earlier epochs the channel's present one goes on from.
+    pub fn lineage(&self) -> &Lineage {
+        &self.lineage
+    }
+
+    /// Learns which earlier epochs the present one goes on from.
+    pub fn learn_lineage(&mut self, lineage: &Lineage) {
+        if self.lineage != *lineage {
+            self.lineage.clone_from(lineage);
+        }
+    }
+
     /// Why a reader that stands at `position` cannot go on from there, if it cannot.
     pub fn reset_for(&self, position: Position) -> Option<ResetReason> {
-        if position.epoch != self.position.epoch {
-            Some(ResetReason::Epoch)
-        } else if position.offset > self.position.offset {
-            Some(ResetReason::Future)
-        } else if position.offset < self.trimmed {
-            Some(ResetReason::Trimmed)
+        self.locate(position).err()
+    }
+
+    /// The position in the present epoch from which a reader that stands at `position` goes on.
+    ///
+    /// # Errors
+    /// Why it cannot go on from there.
+    pub fn locate(&self, position: Position) -> Result<Position, ResetReason> {
+        let located = self.lineage.locate(position, self.position.epoch).ok_or(ResetReason::Epoch)?;
+        if located.offset > self.position.offset {
+            Err(ResetReason::Future)
+        } else if located.offset < self.trimmed {
+            Err(ResetReason::Trimmed)
         } else {
-            None
+            Ok(located)
         }
+    }
+
+    /// The channel stands elsewhere than the messages that were pushed led to: its store lost some, or goes on in another epoch.
+    /// Each reader finds out for itself whether it can go on ([`Tail::locate`]).
+    pub fn relocate(&mut self, position: Position, trimmed: Offset, lineage: Lineage) {
+        self.forget();
+        (self.position, self.trimmed, self.lineage) = (position, trimmed, lineage);
     }
 
     /// Takes the next message; `trimmed` as the log says after it. A message that is known already is ignored.
@@ -88,6 +115,9 @@ impl Tail {
         let same_epoch = position.epoch == self.position.epoch;
         if same_epoch && position.offset <= self.position.offset {
             return;
+        }
+        if !same_epoch {
+            self.lineage = Lineage::default();
         }
         if !same_epoch || position.offset != self.position.offset.next() {
             self.entries.clear();
@@ -108,6 +138,7 @@ impl Tail {
             Some(Lookup::CaughtUp) => {}
             Some(Lookup::Older) | None => return self.clone_from(source),
         }
+        self.learn_lineage(&source.lineage);
         self.trim(source.trimmed);
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use plainwire_protocol::{ChannelName, EventName, Json, Message, Millis, Offset, Position};
+use plainwire_protocol::{ChannelName, EventName, Json, Lineage, Message, Millis, Offset, Position};
 use thiserror::Error;
 
 use crate::stats::LogStats;
@@ -34,6 +34,23 @@ pub trait Log: Send + Sync + 'static {
     fn head(&self, channel: &ChannelName, policy: &Arc<Policy>)
     -> BoxFuture<'static, Result<Head, LogError>>;
 
+    /// Where a channel stands; and from there on, until [`Log::unfollow`], the [`Sink`] is told of every commit to it, from whichever
+    /// node, and of whatever else becomes of it. A channel may be followed already.
+    ///
+    /// An engine that nobody else writes to tells of every channel in any case.
+    fn follow(
+        &self,
+        channel: &ChannelName,
+        policy: &Arc<Policy>,
+    ) -> BoxFuture<'static, Result<Head, LogError>> {
+        self.head(channel, policy)
+    }
+
+    /// Nobody needs to be told of this channel any more.
+    fn unfollow(&self, channel: &ChannelName) {
+        let _ = channel;
+    }
+
     /// The recorded outcome of a key on a channel, unless its window has passed or newer ones took its room.
     fn outcome(
         &self,
@@ -41,7 +58,8 @@ pub trait Log: Send + Sync + 'static {
         key: &str,
     ) -> BoxFuture<'static, Result<Option<Outcome>, LogError>>;
 
-    /// Registers who is told of every commit, in order, before the appends resolve. Called once, before the first append.
+    /// Registers who is told of every commit to the channels that are followed, in order, before the appends resolve. Called once,
+    /// before the first append.
     fn subscribe(&self, sink: Arc<dyn Sink>);
 
     /// Whether appends can succeed now; if not, why. Asks the store itself.
@@ -61,6 +79,10 @@ pub trait Sink: Send + Sync + 'static {
     /// Takes commits in order: for each channel, offsets follow one another without a gap. Must not block.
     /// Never called by [`Log::append`] itself, whose caller may hold locks that this takes.
     fn committed(&self, commits: Vec<Commit>);
+
+    /// A channel stands elsewhere than its last commit led to: its store lost messages, was wiped, or goes on in another epoch. What is
+    /// committed from now on follows this. Must not block.
+    fn moved(&self, channel: &ChannelName, head: Head);
 }
 
 /// How one channel is kept.
@@ -180,6 +202,8 @@ pub struct Head {
     pub position: Position,
     /// The oldest message still kept has the offset after this one.
     pub trimmed: Offset,
+    /// Which earlier epochs the present one goes on from.
+    pub lineage: Lineage,
     /// The state, and the position of the message that set it.
     pub state: Option<(Position, Json)>,
 }
@@ -195,10 +219,10 @@ pub struct Page {
     pub trimmed: Offset,
 }
 
-/// Why an append was not applied. In each case nothing was changed and nobody was told.
+/// Why an append was not applied. But for [`AppendError::Unknown`], nothing was changed and nobody was told.
 #[derive(Clone, Debug, Error)]
 pub enum AppendError {
-    /// The channel does not stand where [`Append::expect`] says.
+    /// The channel does not stand where [`Append::expect`] says. If it is followed, the [`Sink`] knows where it stands.
     #[error("the channel stands at {0}")]
     Conflict(Position),
     /// The key is recorded or under way already.
@@ -210,6 +234,10 @@ pub enum AppendError {
     /// The store cannot take it now: a full disk, a lost connection. It may later.
     #[error(transparent)]
     Unavailable(#[from] LogError),
+    /// The store did not say whether it took it: the connection was lost meanwhile. The one case in which something may have
+    /// been changed; whoever tries again under the same key finds out.
+    #[error("whether it was applied is not known: {0}")]
+    Unknown(LogError),
 }
 
 /// The store failed.

@@ -14,7 +14,7 @@ use std::thread;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
-use plainwire_protocol::{ChannelName, Epoch, Json, Message, Millis, Offset, Position};
+use plainwire_protocol::{ChannelName, Epoch, Json, Lineage, Message, Millis, Offset, Position};
 use tokio::sync::oneshot;
 
 use self::keys::Keys;
@@ -163,10 +163,16 @@ impl MemoryLog {
         inner.expire_channel(channel, (self.clock)());
         let epoch = self.epoch(channel);
         match inner.channels.get(channel) {
-            None => Head { position: Position::new(epoch, Offset::ZERO), trimmed: Offset::ZERO, state: None },
+            None => Head {
+                position: Position::new(epoch, Offset::ZERO),
+                trimmed: Offset::ZERO,
+                lineage: Lineage::default(),
+                state: None,
+            },
             Some(found) => Head {
                 position: Position::new(epoch, found.kept.head),
                 trimmed: found.kept.trimmed,
+                lineage: Lineage::default(),
                 state: found.state.clone(),
             },
         }

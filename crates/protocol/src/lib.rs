@@ -6,6 +6,7 @@
 mod cursor;
 mod envelope;
 mod json;
+mod lineage;
 mod message;
 mod name;
 pub mod ndjson;
@@ -18,6 +19,7 @@ pub mod websocket;
 pub use cursor::{Cursor, CursorError, MAX_CURSOR_BYTES, Point};
 pub use envelope::{Control, ControlEvent, EndReason, ResetReason, control_json, envelope_json};
 pub use json::{Json, JsonError, MAX_JSON_DEPTH};
+pub use lineage::{Ancestor, Lineage, MAX_ANCESTORS};
 pub use message::{EventName, EventNameError, MAX_EVENT_NAME_BYTES, Message, Millis};
 pub use name::{ChannelName, MAX_NAME_BYTES, MAX_SEGMENTS, NameError, Target};
 pub use pattern::{Pattern, PatternError};

@@ -62,6 +62,7 @@ reasons! {
     "no_such_stream" [404] "no stream waits for a credential under this name";
     "origin" [403] "a page of this origin may not do this";
     "other_subject" [403] "a credential is renewed by one of the same subject";
+    "outcome_unknown" [503] "the store did not say whether it took the write; the same key finds out";
     "overflow" [400] "a number does not fit";
     "overloaded" [503] "the server has more to do than it can";
     "patch_failed" [400] "the patch does not apply";

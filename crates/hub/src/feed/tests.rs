@@ -1,3 +1,5 @@
+use plainwire_protocol::{Ancestor, Lineage};
+
 use super::*;
 use crate::tail::TailLimits;
 use crate::testing::{channel, message};
@@ -219,4 +221,46 @@ fn random_interleavings_keep_order() {
             }
         }
     }
+}
+
+/// A store that was replaced by a copy that is behind: the model's next epoch goes on from `until`.
+fn fork(model: &mut Model, until: u64) {
+    let ancestor = Ancestor { epoch: at(model.generation, 0).epoch, until: Offset::new(until) };
+    model.generation += 1;
+    model.log.truncate(until as usize);
+    for (index, kept) in model.log.iter_mut().enumerate() {
+        *kept = message(model.generation, index as u64 + 1);
+    }
+    let lineage = Lineage::new([ancestor].into_iter().chain(model.tail.lineage().ancestors().to_vec()));
+    model.tail.relocate(at(model.generation, until), model.tail.trimmed(), lineage);
+}
+
+#[test]
+fn who_has_lost_nothing_goes_on_in_the_next_epoch() {
+    let mut model = Model::new(10);
+    (0..5).for_each(|_| model.publish());
+    let mut behind = Feed::new(channel(), Start::After(at(0, 2)));
+    let mut live = Feed::new(channel(), Start::After(at(0, 5)));
+    assert_eq!(model.drain(&mut live), ["@live at 5"]);
+    fork(&mut model, 5);
+    model.publish();
+    assert_eq!(model.drain(&mut live), ["6"]);
+    assert_eq!(model.drain(&mut behind), ["3", "4", "5", "6", "@live at 6"]);
+    assert_eq!(live.position(), Some(at(1, 6)));
+}
+
+#[test]
+fn who_was_given_what_the_store_has_lost_is_told() {
+    let mut model = Model::new(10);
+    (0..5).for_each(|_| model.publish());
+    let mut ahead = Feed::new(channel(), Start::Oldest);
+    let mut behind = Feed::new(channel(), Start::After(at(0, 3)));
+    assert_eq!(model.drain(&mut ahead).len(), 6);
+    fork(&mut model, 3);
+    // As many again: by its offset alone, the lost position would be taken for one that is there.
+    (0..3).for_each(|_| model.publish());
+    let given = model.drain(&mut ahead);
+    assert!(given[0].starts_with("@reset"), "{given:?}");
+    assert_eq!(given[1..], ["1", "2", "3", "4", "5", "6"]);
+    assert_eq!(model.drain(&mut behind), ["4", "5", "6", "@live at 6"]);
 }

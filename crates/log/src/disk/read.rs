@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plainwire_protocol::{ChannelName, Epoch, Json, Offset, Position};
+use plainwire_protocol::{ChannelName, Epoch, Json, Lineage, Offset, Position};
 
 use super::channel::{continuity, load_record};
 use super::codec::{self, Damaged, Record, StoredOutcome};
@@ -113,7 +113,12 @@ fn look_at_head(view: &View<'_>, channel: &ChannelName) -> Result<Look<Head>, St
     let (epoch, record, continues) = standing(view, channel)?;
     let Some(record) = record else {
         let position = Position::new(epoch, Offset::ZERO);
-        return Ok(Look::Seen(Head { position, trimmed: Offset::ZERO, state: None }));
+        return Ok(Look::Seen(Head {
+            position,
+            trimmed: Offset::ZERO,
+            lineage: Lineage::default(),
+            state: None,
+        }));
     };
     let kept = if continues { record.kept } else { Default::default() };
     let state = match record.state_at {
@@ -127,7 +132,12 @@ fn look_at_head(view: &View<'_>, channel: &ChannelName) -> Result<Look<Head>, St
             Look::Odd(error) => return Ok(Look::Odd(error)),
         },
     };
-    Ok(Look::Seen(Head { position: Position::new(epoch, kept.head), trimmed: kept.trimmed, state }))
+    Ok(Look::Seen(Head {
+        position: Position::new(epoch, kept.head),
+        trimmed: kept.trimmed,
+        lineage: Lineage::default(),
+        state,
+    }))
 }
 
 fn look_at_state(

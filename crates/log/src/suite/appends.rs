@@ -210,6 +210,8 @@ impl Sink for Gate {
         self.changed.notify_all();
         self.changed.wait_while(&mut state, |(_, open)| !*open);
     }
+
+    fn moved(&self, _: &plainwire_protocol::ChannelName, _: crate::Head) {}
 }
 
 impl Gate {

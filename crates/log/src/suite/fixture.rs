@@ -43,34 +43,47 @@ impl TestClock {
 
 /// A sink that remembers.
 #[derive(Default)]
-pub struct Told(Mutex<Vec<Commit>>);
+pub struct Told {
+    commits: Mutex<Vec<Commit>>,
+    moves: Mutex<Vec<(ChannelName, Head)>>,
+}
 
 impl Sink for Told {
     fn committed(&self, commits: Vec<Commit>) {
-        self.0.lock().extend(commits);
+        self.commits.lock().extend(commits);
+    }
+
+    fn moved(&self, channel: &ChannelName, head: Head) {
+        self.moves.lock().push((channel.clone(), head));
     }
 }
 
 impl Told {
     /// How many commits were told.
     pub fn count(&self) -> usize {
-        self.0.lock().len()
+        self.commits.lock().len()
     }
 
     /// The messages told of one channel.
     pub fn messages(&self, channel: &ChannelName) -> Vec<Arc<Message>> {
-        let commits = self.0.lock();
+        let commits = self.commits.lock();
         commits.iter().filter(|c| c.channel == *channel).flat_map(|c| c.messages.clone()).collect()
     }
 
     /// Forgets one channel.
     pub fn clear(&self, channel: &str) {
-        self.0.lock().retain(|commit| commit.channel.as_str() != channel);
+        self.commits.lock().retain(|commit| commit.channel.as_str() != channel);
+    }
+
+    /// Where a channel was told to have moved, each time.
+    pub fn moves(&self, channel: &str) -> Vec<Head> {
+        let moves = self.moves.lock();
+        moves.iter().filter(|(name, _)| name.as_str() == channel).map(|(_, head)| head.clone()).collect()
     }
 
     /// The newest commit told.
     pub fn last(&self) -> Option<Commit> {
-        self.0.lock().last().cloned()
+        self.commits.lock().last().cloned()
     }
 }
 

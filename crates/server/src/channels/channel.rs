@@ -159,7 +159,7 @@ impl Channel {
     /// Reads where the channel stands, the first time.
     pub(super) async fn load(&self, log: &dyn Log) -> Result<(), LogError> {
         let load = async || {
-            let head = log.head(&self.name, &self.config().policy).await?;
+            let head = log.follow(&self.name, &self.config().policy).await?;
             self.learn(head);
             Ok(())
         };
@@ -237,6 +237,19 @@ impl Channel {
         self.inner.lock().tail().reset_for(position)
     }
 
+    /// The channel stands elsewhere than its commits led to: everyone who listens looks whether it can go on.
+    pub(super) fn moved(&self, head: Head) {
+        let mut inner = self.inner.lock();
+        let limits = self.limits;
+        let tail = inner.tail.get_or_insert_with(|| Tail::new(head.position, head.trimmed, limits));
+        self.counted(tail, |tail| tail.relocate(head.position, head.trimmed, head.lineage.clone()));
+        inner.state = None;
+        inner.learn_state(head, &self.config());
+        for (_, listener) in &inner.listeners {
+            listener.ring();
+        }
+    }
+
     /// The fan-out: takes a commit and rings for everyone who listens.
     pub(super) fn committed(&self, commit: &Commit) {
         let mut inner = self.inner.lock();
@@ -281,7 +294,7 @@ impl Channel {
         let basis = pending.is_some().then(|| inner.newest.clone()).flatten();
         let at = pending.as_ref().map_or_else(|| inner.tail().position(), |(position, _)| *position);
         if let Some(expected) = terms.if_match
-            && expected != at
+            && inner.tail().lineage().locate(expected, at.epoch) != Some(at)
         {
             return Attempt::Refused { problem: stale(at), basis };
         }
@@ -326,8 +339,10 @@ impl Channel {
 
     fn learn(&self, head: Head) {
         let mut inner = self.inner.lock();
-        if inner.tail.is_none() {
-            inner.tail = Some(Tail::new(head.position, head.trimmed, self.limits));
+        let limits = self.limits;
+        let tail = inner.tail.get_or_insert_with(|| Tail::new(head.position, head.trimmed, limits));
+        if tail.position().epoch == head.position.epoch {
+            tail.learn_lineage(&head.lineage);
         }
         inner.learn_state(head, &self.config());
     }

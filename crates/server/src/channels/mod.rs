@@ -130,8 +130,7 @@ impl Channels {
 
     /// Opens a channel: 404 if the configuration has none of this name, 503 if the store cannot be read.
     pub(crate) async fn open(self: &Arc<Channels>, name: &ChannelName) -> Result<OpenChannel, Problem> {
-        let found = self.open.read().get(name).cloned();
-        let channel = match found {
+        let channel = match self.find(name) {
             Some(channel) => channel,
             None => self.insert(name)?,
         };
@@ -169,6 +168,11 @@ impl Channels {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining().is_some()
+    }
+
+    /// The channel, if it is open.
+    fn find(&self, name: &ChannelName) -> Option<Arc<Channel>> {
+        self.open.read().get(name).cloned()
     }
 
     fn insert(&self, name: &ChannelName) -> Result<Arc<Channel>, Problem> {
@@ -212,6 +216,8 @@ impl Channels {
         // The map's and ours: nobody can get another while the map is locked.
         if Arc::strong_count(&oldest) == 2 {
             open.remove(oldest.name());
+            // Under the lock: if it is opened again, it is followed again after this.
+            self.log.unfollow(oldest.name());
         }
         true
     }
@@ -234,10 +240,16 @@ impl Sink for Fanout {
     fn committed(&self, commits: Vec<Commit>) {
         let Some(channels) = self.0.upgrade() else { return };
         for commit in &commits {
-            let channel = channels.open.read().get(&commit.channel).cloned();
-            if let Some(channel) = channel {
+            if let Some(channel) = channels.find(&commit.channel) {
                 channel.committed(commit);
             }
+        }
+    }
+
+    fn moved(&self, channel: &ChannelName, head: Head) {
+        let Some(channels) = self.0.upgrade() else { return };
+        if let Some(channel) = channels.find(channel) {
+            channel.moved(head);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use plainwire_hub::access::Right;
 use plainwire_hub::machine::Change;
-use plainwire_log::{AppendError, NewKey, NewMessage, Outcome};
+use plainwire_log::{AppendError, LogError, NewKey, NewMessage, Outcome};
 use plainwire_protocol::{EventName, Json, Position, Problem};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedMutexGuard;
@@ -20,9 +20,15 @@ use crate::handler::{Handler, Question};
 use crate::limits::Writing;
 use crate::metrics;
 
-/// How often a write is decided anew because the channel moved on, or what it was decided upon was not committed.
-/// Within one node that takes a failing store.
-const MAX_ATTEMPTS: usize = 8;
+/// How long a write is decided anew because another node wrote to the channel first, or because what it was decided upon was
+/// not committed. Each time somebody else's write was applied, so that the channel gets on.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a write is decided anew at once; after that, it waits longer and longer before.
+const AT_ONCE: u32 = 2;
+/// The first wait before another attempt, and the longest. Waits are random up to twice their length, so that nodes that got in each other's
+/// way do not do so again.
+const FIRST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(64);
 /// When to try again when too much is waiting to be appended.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
@@ -170,7 +176,8 @@ pub(crate) async fn submit(
 impl Begun {
     /// Waits until the write is applied and durable, or refused.
     pub(crate) async fn finish(mut self) -> Result<Written, Problem> {
-        for _ in 0..MAX_ATTEMPTS {
+        let mut conflicts = 0;
+        while self.began.elapsed() < PATIENCE {
             match self.attempt {
                 Attempt::Refused { problem, basis: None } => return Err(problem),
                 Attempt::Refused { problem, basis: Some(basis) } => {
@@ -203,12 +210,16 @@ impl Begun {
                                 replayed: false,
                             });
                         }
-                        Err(AppendError::Conflict(_)) => {}
+                        Err(AppendError::Conflict(_)) => {
+                            conflicts += 1;
+                            pause(conflicts).await;
+                        }
                         Err(AppendError::KeyUsed(outcome)) => {
                             return replay(&self.channels, &self.request, outcome);
                         }
                         Err(AppendError::Busy) => return Err(busy()),
                         Err(AppendError::Unavailable(error)) => return Err(store_problem(error)),
+                        Err(AppendError::Unknown(error)) => return Err(outcome_unknown(&error)),
                     }
                 }
             }
@@ -216,6 +227,13 @@ impl Begun {
         }
         Err(busy())
     }
+}
+
+/// Lets others go first who got in the way.
+async fn pause(conflicts: u32) {
+    let Some(waits) = conflicts.checked_sub(AT_ONCE + 1) else { return };
+    let longest = FIRST_WAIT.saturating_mul(2 << waits.min(16)).min(2 * LONGEST_WAIT);
+    tokio::time::sleep(longest.mul_f64(fastrand::f64())).await;
 }
 
 /// The app that decides this, and the command: one that the configuration does not have itself.
@@ -335,6 +353,12 @@ fn hex(bytes: &[u8]) -> String {
 fn key_in_flight() -> Problem {
     Problem::new(409, "key_in_flight", "a request with this idempotency key is under way")
         .retry_after(BUSY_RETRY)
+}
+
+fn outcome_unknown(error: &LogError) -> Problem {
+    tracing::error!(%error, "the store did not say whether it took a write");
+    let detail = "whether this was applied is not known: try again with the same Idempotency-Key";
+    Problem::new(503, "outcome_unknown", detail).retry_after(BUSY_RETRY)
 }
 
 fn busy() -> Problem {

@@ -67,6 +67,7 @@ const WRITE: &[&str] = &[
     "channels",
     "shutting_down",
     "store",
+    "outcome_unknown",
 ];
 /// What a change of a state may be refused for beside that.
 const CHANGE: &[&str] = &["overflow", "schema", "command_failed", "misconfigured", "state"];
