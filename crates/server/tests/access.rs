@@ -338,6 +338,9 @@ fn a_revocation_ends_streams_and_outlives_the_server() {
     assert_eq!(revoke(&json!({ "sub": "ann" })), 200);
     ended(others);
     assert_eq!(revoke(&json!({ "sub": "x".repeat(256) })), 400);
+    let long = json!({ "sub": "bob", "iat": now, "exp": now + 367 * 86_400 });
+    let long = server.get(&with("/room/a", &signed(&long, SECRET)));
+    assert_eq!(long.problem(), (401, "token".to_owned()), "longer than any revocation of it would hold");
     server.accepted("/room/a", "1");
     for mut live in bobs {
         assert_eq!(live.message().data, 1);

@@ -53,6 +53,7 @@ pub(crate) struct Access {
     revision: AtomicU64,
     kicks: Mutex<VecDeque<Kicked>>,
     renewals: Renewals,
+    revoked: revocations::Kept,
 }
 
 /// Streams to be ended, by whoever runs the server.
@@ -127,11 +128,22 @@ impl Kick {
 
 impl Access {
     pub(crate) fn new(auth: Arc<Auth>) -> Access {
-        Access { auth, revision: AtomicU64::new(0), kicks: Mutex::default(), renewals: Renewals::default() }
+        Access {
+            auth,
+            revision: AtomicU64::new(0),
+            kicks: Mutex::default(),
+            renewals: Renewals::default(),
+            revoked: revocations::Kept::default(),
+        }
     }
 
     pub(crate) fn auth(&self) -> &Arc<Auth> {
         &self.auth
+    }
+
+    /// The revocations that the log keeps.
+    fn revoked(&self) -> &revocations::Kept {
+        &self.revoked
     }
 
     /// Where new credentials for running streams are posted.

@@ -31,6 +31,8 @@ pub(super) struct Rules {
     /// Algorithms that are taken; none: all that the keys can do.
     pub(super) algorithms: Algorithms,
     pub(super) require_expiry: bool,
+    /// Longest time from `iat` to `exp` that is taken, in seconds.
+    pub(super) longest: Option<u64>,
     /// Seconds by which the issuer's clock may be ahead.
     pub(super) leeway: u64,
 }
@@ -88,7 +90,22 @@ impl Rules {
         if self.require_expiry && claims.expires.is_none() {
             return Err(Refusal::NoExpiry);
         }
-        Ok(())
+        self.lives(claims, claims.issued)
+    }
+
+    /// When the last token that was issued up to a moment has expired, if that can be said.
+    pub(super) fn last_expiry(&self, issued: u64, now: u64) -> Option<u64> {
+        // A token without `iat` was issued at any time up to now, and one with it may be ahead.
+        let issued = issued.max(now).saturating_add(MAX_ISSUED_AHEAD);
+        self.longest.filter(|_| self.require_expiry).map(|longest| issued.saturating_add(longest))
+    }
+
+    fn lives(&self, claims: &Registered, since: Option<u64>) -> Result<(), Refusal> {
+        let lifetime = claims.expires.zip(since).map(|(expires, since)| expires.saturating_sub(since));
+        match lifetime.zip(self.longest) {
+            Some((lifetime, longest)) if lifetime > longest => Err(Refusal::LivesTooLong),
+            _ => Ok(()),
+        }
     }
 
     /// Whether it is valid now.
@@ -100,7 +117,8 @@ impl Rules {
         if ahead(claims.not_before, self.leeway) || ahead(claims.issued, MAX_ISSUED_AHEAD) {
             return Err(Refusal::NotYetValid);
         }
-        Ok(())
+        // One that does not say when it was issued may have been just now.
+        self.lives(claims, claims.issued.or(Some(now)))
     }
 }
 
@@ -170,6 +188,21 @@ mod tests {
                 assert!(matches!(judged, Err(Refusal::Malformed(_))), "{name} {time} {judged:?}");
             }
         }
+    }
+
+    #[test]
+    fn lifetime() {
+        let rules = Rules { longest: Some(100), ..rules() };
+        let judge = |claims| judged(&rules, claims);
+        assert_eq!(judge(json!({"exp": NOW + 100, "iat": NOW})), Ok(()));
+        assert_eq!(judge(json!({"exp": NOW + 1, "iat": NOW - 99})), Ok(()));
+        assert_eq!(judge(json!({"exp": NOW + 1, "iat": NOW - 100})), Err(Refusal::LivesTooLong));
+        assert_eq!(judge(json!({"exp": NOW + 100})), Ok(()), "it may be issued right now");
+        assert_eq!(judge(json!({"exp": NOW + 101})), Err(Refusal::LivesTooLong));
+        assert_eq!(rules.last_expiry(NOW - 50, NOW), Some(NOW + 160));
+        assert_eq!(rules.last_expiry(NOW + 50, NOW), Some(NOW + 210));
+        assert_eq!(Rules { require_expiry: false, ..rules.clone() }.last_expiry(NOW, NOW), None);
+        assert_eq!(Rules { longest: None, ..rules }.last_expiry(NOW, NOW), None);
     }
 
     #[test]

@@ -53,7 +53,7 @@ use crate::config;
 use cache::Cache;
 use principal::Proof;
 use refusal::Refusal;
-use revocation::{Revocations, TooMany};
+use revocation::{Revocations, Revoked, TooMany};
 use state::{Found, State};
 use token::{MAX_TOKEN_BYTES, Unverified};
 
@@ -163,11 +163,42 @@ impl Auth {
         self.revision.subscribe()
     }
 
-    /// Ends tokens before their time.
-    pub(crate) fn revoke(&self, revocation: Revocation, now: SystemTime) -> Result<(), TooMany> {
-        self.revocations.write().revoke(revocation, seconds(now))?;
-        self.revise();
+    /// Ends tokens before their time: until the last of them has expired, if it can be said when that is.
+    pub(crate) fn revoke(&self, revocation: Revocation, now: SystemTime) -> Result<Revoked, TooMany> {
+        let now = seconds(now);
+        let issued = match &revocation {
+            Revocation::Token { .. } => now,
+            Revocation::Subject { issued, .. } => *issued,
+        };
+        let last = self.state.load().rules.last_expiry(issued, now);
+        self.restore(revocation.ending_by(last), now).inspect(|_| self.revise())
+    }
+
+    /// Obeys a revocation of an earlier run, which the log keeps at `offset`.
+    pub(crate) fn restore_kept(
+        &self,
+        revocation: Revocation,
+        offset: u64,
+        now: SystemTime,
+    ) -> Result<(), TooMany> {
+        let said = revocation.clone();
+        self.restore(revocation, seconds(now))?;
+        self.kept(&said, offset);
         Ok(())
+    }
+
+    /// Notes that the log keeps a revocation at `offset`.
+    pub(crate) fn kept(&self, revocation: &Revocation, offset: u64) {
+        self.revocations.write().kept(revocation, offset);
+    }
+
+    /// What the log must keep anew before its message at `offset`, which says `revocation`, may go.
+    pub(crate) fn needed(&self, revocation: &Revocation, offset: u64, now: SystemTime) -> Option<Revocation> {
+        self.revocations.read().needed(revocation, offset, seconds(now))
+    }
+
+    fn restore(&self, revocation: Revocation, now: u64) -> Result<Revoked, TooMany> {
+        self.revocations.write().revoke(revocation, now)
     }
 
     /// Reads key files again when they change and fetches key sets, until the server stops.

@@ -31,6 +31,8 @@ pub(super) enum Refusal {
     UnexpectedAudience,
     /// There is no `exp`, and there must be.
     NoExpiry,
+    /// It lives longer than the configuration takes.
+    LivesTooLong,
     /// `exp` is past.
     Expired,
     /// `nbf` or `iat` is in the future.
@@ -77,6 +79,9 @@ impl Refusal {
                 "the token is meant for an audience (aud), and this server has none: see auth.audience"
             }
             Refusal::NoExpiry => "the token does not say when it expires (exp)",
+            Refusal::LivesTooLong => {
+                "the token is valid for longer than is taken here: see auth.max_token_lifetime"
+            }
             Refusal::Expired => "the token has expired",
             Refusal::NotYetValid => "the token is not valid yet (nbf, iat)",
             Refusal::Revoked => "the token was revoked",

@@ -36,6 +36,26 @@ pub enum Revocation {
     },
 }
 
+impl Revocation {
+    /// The name that is revoked.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Revocation::Token { jti, .. } => jti,
+            Revocation::Subject { sub, .. } => sub,
+        }
+    }
+
+    /// The same, needed no longer than until `last`.
+    pub(crate) fn ending_by(mut self, last: Option<u64>) -> Revocation {
+        let (Revocation::Token { until, .. } | Revocation::Subject { until, .. }) = &mut self;
+        *until = match (*until, last) {
+            (Some(until), Some(last)) => Some(until.min(last)),
+            (until, last) => until.or(last),
+        };
+        self
+    }
+}
+
 /// Too many revocations are in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
@@ -43,18 +63,36 @@ pub enum Revocation {
 )]
 pub(crate) struct TooMany;
 
+/// A revocation in force.
+#[derive(Debug)]
+pub(crate) struct Revoked {
+    /// With what was revoked before under this name.
+    pub(crate) all: Revocation,
+    /// Whether a message of the log says all of it.
+    pub(crate) is_kept: bool,
+}
+
 /// What was revoked and is still in force.
 #[derive(Debug)]
 pub(crate) struct Revocations {
-    tokens: HashMap<Box<str>, Option<u64>>,
+    tokens: HashMap<Box<str>, OfToken>,
     subjects: HashMap<Box<str>, OfSubject>,
     most: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OfToken {
+    until: Option<u64>,
+    /// The newest message of the log that says all of it, by its offset.
+    kept: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct OfSubject {
     issued: u64,
     until: Option<u64>,
+    /// As for a token.
+    kept: Option<u64>,
 }
 
 impl Default for Revocations {
@@ -65,7 +103,7 @@ impl Default for Revocations {
 
 impl Revocations {
     /// Adds one. `now` is in seconds since 1970; those that nobody needs any more make room.
-    pub(crate) fn revoke(&mut self, revocation: Revocation, now: u64) -> Result<(), TooMany> {
+    pub(crate) fn revoke(&mut self, revocation: Revocation, now: u64) -> Result<Revoked, TooMany> {
         let known = match &revocation {
             Revocation::Token { jti, .. } => self.tokens.contains_key(jti),
             Revocation::Subject { sub, .. } => self.subjects.contains_key(sub),
@@ -76,17 +114,63 @@ impl Revocations {
                 return Err(TooMany);
             }
         }
-        match revocation {
+        Ok(match revocation {
             Revocation::Token { jti, until } => {
-                let held = self.tokens.entry(jti).or_insert(until);
-                *held = later(*held, until);
+                let held = self.tokens.entry(jti.clone()).or_insert(OfToken { until, kept: None });
+                let all = later(held.until, until);
+                *held = OfToken { until: all, kept: held.kept.filter(|_| held.until == all) };
+                Revoked { all: Revocation::Token { jti, until: all }, is_kept: held.kept.is_some() }
             }
             Revocation::Subject { sub, issued, until } => {
-                let held = self.subjects.entry(sub).or_insert(OfSubject { issued, until });
-                *held = OfSubject { issued: held.issued.max(issued), until: later(held.until, until) };
+                let new = OfSubject { issued, until, kept: None };
+                let held = self.subjects.entry(sub.clone()).or_insert(new);
+                let all = (held.issued.max(issued), later(held.until, until));
+                let kept = held.kept.filter(|_| (held.issued, held.until) == all);
+                *held = OfSubject { issued: all.0, until: all.1, kept };
+                Revoked {
+                    all: Revocation::Subject { sub, issued: all.0, until: all.1 },
+                    is_kept: kept.is_some(),
+                }
             }
+        })
+    }
+
+    /// Notes that a message of the log says this.
+    pub(crate) fn kept(&mut self, revocation: &Revocation, offset: u64) {
+        let place = match revocation {
+            Revocation::Token { jti, until } => {
+                self.tokens.get_mut(jti).filter(|held| held.until == *until).map(|held| &mut held.kept)
+            }
+            Revocation::Subject { sub, issued, until } => self
+                .subjects
+                .get_mut(sub)
+                .filter(|held| (held.issued, held.until) == (*issued, *until))
+                .map(|held| &mut held.kept),
+        };
+        if let Some(place) = place {
+            *place = Some(place.map_or(offset, |before| before.max(offset)));
         }
-        Ok(())
+    }
+
+    /// What must be written anew before the message at `offset` that says `revocation` may go: nothing, if a later one says all
+    /// of it or nobody needs it any more.
+    pub(crate) fn needed(&self, revocation: &Revocation, offset: u64, now: u64) -> Option<Revocation> {
+        let (all, kept) = match revocation {
+            Revocation::Token { jti, .. } => match self.tokens.get(jti) {
+                Some(&OfToken { until, kept }) => (Revocation::Token { jti: jti.clone(), until }, kept),
+                // Of another node, or over and forgotten.
+                None => (revocation.clone(), None),
+            },
+            Revocation::Subject { sub, .. } => match self.subjects.get(sub) {
+                Some(&OfSubject { issued, until, kept }) => {
+                    (Revocation::Subject { sub: sub.clone(), issued, until }, kept)
+                }
+                None => (revocation.clone(), None),
+            },
+        };
+        let later = kept.is_some_and(|kept| kept > offset);
+        let (Revocation::Token { until, .. } | Revocation::Subject { until, .. }) = &all;
+        (!later && until.is_none_or(|until| until > now)).then_some(all)
     }
 
     /// Whether a principal's token is revoked. What is past its time counts too, until it is forgotten: the token has expired.
@@ -106,7 +190,7 @@ impl Revocations {
 
     fn forget_expired(&mut self, now: u64) {
         let needed = |until: Option<u64>| until.is_none_or(|until| until > now);
-        self.tokens.retain(|_, until| needed(*until));
+        self.tokens.retain(|_, of| needed(of.until));
         self.subjects.retain(|_, of| needed(of.until));
     }
 }
@@ -160,13 +244,36 @@ mod tests {
         revoked.revoke(token("a", Some(10)), 0).unwrap();
         revoked.revoke(token("b", Some(20)), 0).unwrap();
         revoked.revoke(token("c", None), 0).unwrap();
-        assert_eq!(revoked.revoke(token("d", None), 9), Err(TooMany));
+        assert_eq!(revoked.revoke(token("d", None), 9).err(), Some(TooMany));
         revoked.revoke(token("b", Some(15)), 9).unwrap();
         revoked.revoke(token("d", Some(30)), 10).unwrap();
         assert!(!revoked.revoked(&principal(json!({"jti": "a"}))));
         assert!(revoked.revoked(&principal(json!({"jti": "b"}))), "its later end counts");
         assert!(revoked.revoked(&principal(json!({"jti": "c"}))), "never forgotten");
-        assert_eq!(revoked.revoke(token("e", None), 15), Err(TooMany));
+        assert_eq!(revoked.revoke(token("e", None), 15).err(), Some(TooMany));
+    }
+
+    #[test]
+    fn what_the_log_says_need_not_be_said_again() {
+        let mut revoked = Revocations::default();
+        assert!(!revoked.revoke(token("a", Some(10)), 0).unwrap().is_kept);
+        revoked.kept(&token("a", Some(10)), 1);
+        let again = revoked.revoke(token("a", Some(9)), 0).unwrap();
+        assert_eq!((again.all, again.is_kept), (token("a", Some(10)), true));
+        let more = revoked.revoke(token("a", None), 0).unwrap();
+        assert_eq!((more.all, more.is_kept), (token("a", None), false));
+        revoked.kept(&token("a", Some(10)), 2);
+        assert_eq!(
+            revoked.needed(&token("a", Some(10)), 1, 0),
+            Some(token("a", None)),
+            "the later one says less"
+        );
+        revoked.kept(&token("a", None), 3);
+        assert_eq!(revoked.needed(&token("a", Some(10)), 1, 0), None, "a later one says all");
+        assert_eq!(revoked.needed(&token("a", None), 3, 0), Some(token("a", None)));
+        revoked.revoke(token("b", Some(10)), 0).unwrap();
+        assert_eq!(revoked.needed(&token("b", Some(10)), 4, 9), Some(token("b", Some(10))));
+        assert_eq!(revoked.needed(&token("b", Some(10)), 4, 10), None, "it is over");
     }
 
     #[test]

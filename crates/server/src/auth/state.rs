@@ -57,6 +57,7 @@ impl State {
                 audiences: options.audience.clone(),
                 algorithms: options.algorithms.iter().copied().collect(),
                 require_expiry: options.require_exp,
+                longest: options.max_token_lifetime.map(|longest| longest.as_secs()),
                 leeway: options.leeway.as_secs(),
             },
             cookie: options.cookie.clone(),

@@ -244,6 +244,8 @@ options! {
         algorithms: Vec<Algorithm> = AlgorithmNames "";
         /// Whether a token must say when it expires (`exp`).
         require_exp: bool = Switch "true";
+        /// Longest time from a token's `iat`, or from now if it has none, to its `exp`. It says when a revocation without an end is needed no more.
+        max_token_lifetime: Option<Duration> = Age "366d" in "1m".."36500d" beyond "401 `token`";
         /// How far the issuer's clock may be ahead (`nbf`). A token ends on the second that it says.
         leeway: Duration = Span "5s" in "0s".."60s";
         /// The cookie that may hold a token.
