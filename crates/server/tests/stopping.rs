@@ -5,7 +5,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{Connection, Live, Server, Transport};
+use support::token::{SECRET, token};
+use support::{Connection, Live, Server, Transport, WebSocket};
 
 const CONFIG: &str = "[server]\nshutdown_timeout = \"2s\"\n[channel.\"log/*\"]\ndurability = \"write\"\n";
 /// The configured time, and what a slow machine needs beside it.
@@ -191,6 +192,45 @@ fn many_are_told_one_after_the_other_and_served_until_then() {
     server.restart();
     let messages = server.get("/log/a?since=0").json()["messages"].as_array().map(Vec::len);
     assert_eq!(messages, Some(written), "what was acknowledged is there");
+}
+
+#[test]
+fn who_renews_its_credential_meanwhile_keeps_its_turn() {
+    const SOCKETS: usize = 100;
+    let mut server = Server::guarded(&format!(
+        "[server]\nshutdown_timeout = '60s'\ndrain_time = '10s'\nheader_timeout = '2m'\n\
+         [limits]\nconnections_per_address = 10000\n\
+         [auth]\nsecret = '{SECRET}'\n[channel.\"log/*\"]\nallow.watch = \"token != null\"\n"
+    ));
+    let ann = || token("ann", 600, &json!({}));
+    // The more there are, the longer it takes until all are told.
+    let _idle: Vec<Connection> = (0..1_000).map(|_| server.connect()).collect();
+    let mut sockets: Vec<WebSocket> =
+        (0..SOCKETS).map(|_| server.websocket(&format!("/log/a?access_token={}", ann()))).collect();
+    // One that has not said yet who it is: it goes in its turn, too.
+    let mut unknown = server.websocket("/log/a");
+    let reply = sockets[SOCKETS - 1].request(&json!({ "id": 1, "get": "/log/a" }));
+    assert_eq!(reply["status"], 200, "{reply}");
+    server.terminate();
+    server.told("stopping");
+    let begun = Instant::now();
+    for socket in &mut sockets {
+        // Those that were told already are closing.
+        socket.send_text(&json!({ "id": 2, "auth": ann() }).to_string());
+    }
+    let mut renewed = 0;
+    for socket in &mut sockets {
+        let mut said = Vec::new();
+        while let Ok(message) = socket.next_json() {
+            renewed += usize::from(message["id"] == 2 && message["status"] == 200);
+            said.push(message);
+        }
+        assert!(said.iter().any(|message| message["event"] == "@drain"), "a goodbye: {said:?}");
+    }
+    assert!(renewed > 0, "none came before its turn");
+    assert_eq!(unknown.close_code(), Some(1012));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(server.wait().success());
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(crate) enum Due {
 }
 
 impl Pace {
-    /// Of a stream that begins now, or goes on with a new credential. `remaining` is for how long the credential holds, if it ends.
+    /// Of a stream that begins now. `remaining` is for how long the credential holds, if it ends.
     pub(crate) fn new(now: Instant, config: &Config, remaining: Option<Duration>) -> Pace {
         let lifetime = now + jittered(config.server.stream_lifetime);
         let ends = remaining.and_then(|remaining| now.checked_add(remaining)).filter(|ends| *ends < lifetime);
@@ -53,6 +53,21 @@ impl Pace {
                 let notice = ends.checked_sub(config.server.expiring_notice).unwrap_or(now).max(now);
                 Pace { last_sent: now, deadline: notice, next: Milestone::Expiring }
             }
+        }
+    }
+
+    /// The stream goes on with another credential, and begins another life; but if the server drains it keeps its turn to go.
+    pub(crate) fn renew(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        remaining: Option<Duration>,
+        draining: bool,
+    ) {
+        let turn = draining.then_some(self.deadline);
+        *self = Pace::new(now, config, remaining);
+        if let Some(turn) = turn {
+            self.leave_by(turn);
         }
     }
 

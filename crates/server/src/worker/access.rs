@@ -8,7 +8,7 @@ use super::connection::{Connection, Fate, Role};
 use super::shared::Shared;
 use crate::access::Ending;
 use crate::metrics::Transport;
-use crate::stream::{LEEWAY_LOOK, Pace};
+use crate::stream::LEEWAY_LOOK;
 use crate::ws::close_code;
 
 impl Connection {
@@ -47,7 +47,8 @@ impl Connection {
         if self.standing.awaits_renewal() {
             let waker = shared.waker_of(self.key);
             if self.standing.poll_renewed(&mut Context::from_waker(&waker)) {
-                self.pace = Pace::new(shared.now, shared.config(), self.standing.remaining());
+                let remaining = self.standing.remaining();
+                self.pace.renew(shared.now, &shared.config, remaining, shared.draining);
                 self.look_at_standing(shared.revision, shared);
             }
         }

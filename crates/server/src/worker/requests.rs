@@ -222,7 +222,7 @@ impl Connection {
 
     fn poll_requests(&mut self, shared: &mut Shared) -> bool {
         let Role::WebSocket(_, Talking { talk: Some(talk), .. }) = &mut self.role else { return false };
-        let Shared { node, topics, counts, now, config, .. } = shared;
+        let Shared { node, topics, counts, now, config, draining, .. } = shared;
         let mut listening = Listening {
             key: self.key,
             feeds: &mut self.feeds,
@@ -233,6 +233,7 @@ impl Connection {
             counts,
             config,
             now: *now,
+            draining: *draining,
         };
         talk.conversation.poll(&mut Context::from_waker(&talk.waker), node, &mut listening)
     }
@@ -286,6 +287,7 @@ struct Listening<'a> {
     counts: &'a Counts,
     config: &'a Config,
     now: Instant,
+    draining: bool,
 }
 
 impl Watching for Listening<'_> {
@@ -321,6 +323,6 @@ impl Watching for Listening<'_> {
     fn renew(&mut self, principal: Arc<Principal>, guard: Option<StreamGuard>) {
         StreamGuard::join(self.guard, guard);
         self.standing.renew(principal);
-        *self.pace = Pace::new(self.now, self.config, self.standing.remaining());
+        self.pace.renew(self.now, self.config, self.standing.remaining(), self.draining);
     }
 }

@@ -52,7 +52,10 @@ impl Connection {
                 Due::Heartbeat => return self.heartbeat(shared),
                 Due::Nothing(_) => {}
             },
-            Role::WebSocket(_, talking) if talking.awaits_credential() => self.unauthenticated(shared),
+            Role::WebSocket(_, talking) if talking.awaits_credential() => match self.is_leaving(shared) {
+                true => self.goodbye(shared),
+                false => self.unauthenticated(shared),
+            },
             _ => {
                 tracing::debug!(key = ?self.key, since = ?limit, "a connection took too long");
                 return Fate::Ends;
@@ -126,7 +129,10 @@ impl Connection {
             }
             Role::Finishing(_) => Some(self.pace.last_sent() + shared.config().limits.write_timeout),
             Role::Leaving(limit) => Some(*limit),
-            Role::WebSocket(_, talking) if let Some(limit) = talking.limit() => Some(limit),
+            Role::WebSocket(_, talking) if let Some(limit) = talking.limit() => {
+                let leaves = shared.draining && talking.awaits_credential();
+                Some(if leaves { limit.min(self.pace.deadline()) } else { limit })
+            }
             Role::Stream(_) | Role::WebSocket(..) => match self.due(shared) {
                 Due::Nothing(until) => Some(until),
                 Due::Heartbeat | Due::Expiring | Due::Expired | Due::Goodbye => Some(shared.now),
