@@ -1,6 +1,9 @@
 //! Clients that are gone without a word are noticed within two heartbeats, whatever they were connected for. Slow ones, and silent ones
 //! that may be silent, are not taken for them.
 
+#[path = "abuse/http2.rs"]
+#[allow(dead_code, reason = "a part of it is used here")]
+mod http2;
 mod support;
 
 use std::net::SocketAddr;
@@ -187,6 +190,24 @@ fn one_that_vanished_with_much_before_it_is_gone_too() {
     assert!(cut.elapsed() < sent + 3 * HEARTBEAT + SLACK, "{:?}", cut.elapsed());
 }
 
+/// Publishes twenty times a second.
+fn publish(server: &Server, stop: &AtomicBool) {
+    let mut connection = server.connect();
+    while !stop.load(Ordering::Relaxed) {
+        assert_eq!(connection.ask("POST", "/log/a", &[], Some(b"1")).status, 201);
+        thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// Has others stop however this ends.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_websocket_of_which_nothing_is_heard_is_cut() {
     let server = Server::with_config(CONFIG);
@@ -196,13 +217,7 @@ fn a_websocket_of_which_nothing_is_heard_is_cut() {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         // Pushes are no reason not to ask.
-        let publisher = scope.spawn(|| {
-            let mut connection = server.connect();
-            while !stop.load(Ordering::Relaxed) {
-                assert_eq!(connection.ask("POST", "/log/a", &[], Some(b"1")).status, 201);
-                thread::park_timeout(Duration::from_millis(50));
-            }
-        });
+        let publisher = scope.spawn(|| publish(&server, &stop));
         let begun = Instant::now();
         let mut pings = 0;
         let end = loop {
@@ -232,6 +247,68 @@ fn a_websocket_of_which_nothing_is_heard_is_cut() {
     for websocket in [&mut speaking, &mut answering] {
         assert_eq!(websocket.request(&json!({"id": 1, "get": "/log/a"}))["status"], 200);
     }
+}
+
+/// What comes over one HTTP/2 connection, of which pings are answered: the dead WebSocket is a stream like the others.
+#[test]
+fn a_websocket_over_http2_of_which_nothing_is_heard_ends_and_no_other_stream() {
+    use http2::{ACK, DATA, END_STREAM, HEADERS, Http2, PING, RST_STREAM, SETTINGS, encoded};
+
+    const SSE: u32 = 1;
+    const SILENT: u32 = 3;
+    const ANSWERING: u32 = 5;
+    let server = Server::with_config(CONFIG);
+    let mut client = Http2::open(server.address);
+    client.settle();
+    client
+        .send(&http2::request(SSE, "GET", "/log/a", &[("accept", "text/event-stream")], true))
+        .expect("it reads");
+    let websocket = [(":protocol", "websocket"), ("sec-websocket-version", "13")];
+    for stream in [SILENT, ANSWERING] {
+        client.send(&http2::request(stream, "CONNECT", "/log/a", &websocket, false)).expect("it reads");
+    }
+    let begun = Instant::now();
+    // Messages, and pings for WebSockets, of each stream.
+    let mut data = std::collections::HashMap::<u32, usize>::new();
+    let mut heads = 0;
+    let mut gone = None;
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stops = Stops(&stop);
+        scope.spawn(|| publish(&server, &stop));
+        // Pushes are no reason not to ask, and what comes on other streams is no sign of life of this one. The others live on for as long again.
+        while gone.is_none_or(|gone| begun.elapsed() < gone + 3 * HEARTBEAT) {
+            let frame = client.next().expect("the connection goes on");
+            match (frame.kind, frame.stream) {
+                (SETTINGS, _) if frame.flags & ACK == 0 => {
+                    client.send(&encoded(SETTINGS, ACK, 0, &[])).expect("it reads")
+                }
+                (PING, _) if frame.flags & ACK == 0 => {
+                    client.send(&encoded(PING, ACK, 0, &frame.payload)).expect("it reads");
+                }
+                (HEADERS, _) => heads += 1,
+                (RST_STREAM, SILENT) => gone = gone.or(Some(begun.elapsed())),
+                (DATA, stream) => {
+                    if frame.flags & END_STREAM != 0 {
+                        assert_eq!(stream, SILENT, "only that one ends");
+                        gone = gone.or(Some(begun.elapsed()));
+                    }
+                    *data.entry(stream).or_default() += 1;
+                    if stream == ANSWERING {
+                        let pong = support::websocket::frame(OpCode::Pong, b"");
+                        client.send(&encoded(DATA, 0, ANSWERING, &pong)).expect("it reads");
+                    }
+                }
+                (kind, stream) => assert!(kind != RST_STREAM && kind != http2::GOAWAY, "{kind} on {stream}"),
+            }
+            assert!(gone.is_some() || begun.elapsed() < 2 * HEARTBEAT + SLACK, "it is not ended: {data:?}");
+        }
+    });
+    let gone = gone.expect("just looked");
+    println!("gone after {gone:?}, {data:?}");
+    assert!(gone > HEARTBEAT, "it was asked: {gone:?}");
+    assert_eq!(heads, 3, "three answers");
+    assert!(data[&SSE] > 2 * data[&SILENT] && data[&ANSWERING] > 2 * data[&SILENT], "{data:?}");
 }
 
 #[test]

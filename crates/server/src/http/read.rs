@@ -60,7 +60,7 @@ impl Begin {
             watched: self.channels,
             framing,
             guard,
-            http: if request.version == Version::HTTP_2 { Http::Two } else { Http::One },
+            http: http(request),
             record: record(request),
             relay: None,
         }
@@ -99,6 +99,11 @@ pub(super) async fn read(
         Streamed::No => poll(node, begin, many, query, request).await,
         live => stream(node, begin, many, live, request),
     }
+}
+
+/// Over which version of HTTP a request came.
+fn http(request: &Parts) -> Http {
+    if request.version == Version::HTTP_2 { Http::Two } else { Http::One }
 }
 
 fn places(names: Vec<ChannelName>, query: &Query<'_>, headers: &HeaderMap) -> Result<Places, Problem> {
@@ -216,7 +221,7 @@ async fn poll(
         let poll = OpeningPoll { watched: channels, caller, terms, deadline, guard, record: record(request) };
         return Ok(Response::new(Body::live(Live::Poll(poll))));
     }
-    let page = next_page(node, caller, PageRequest { channels, limit }, deadline.into());
+    let page = next_page(node, caller, PageRequest { channels, limit }, deadline.into(), http(request));
     let page = Box::pin(page).await;
     Ok(terms.answer(page))
 }

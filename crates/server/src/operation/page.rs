@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::access::{Caller, Ending};
 use crate::channels::{Channels, Found, OpenChannel, Subscription, store_problem};
 use crate::memory::{Claim, FREE_BYTES, busy};
-use crate::metrics::Transport;
+use crate::metrics::{Counts, Http, Transport};
 use crate::node::Node;
 use crate::stream::{LEEWAY_LOOK, Standing};
 
@@ -78,7 +78,9 @@ pub(crate) async fn next_page(
     caller: Caller,
     request: PageRequest,
     deadline: Instant,
+    http: Http,
 ) -> Result<Page, Problem> {
+    let _waiting = Waiting::begin(node, http);
     let mut revision = caller.revision;
     let standing = Standing::new(caller);
     let mut reader = Reader::new(node.channels(), request, Transport::LongPoll);
@@ -120,6 +122,26 @@ pub(crate) async fn next_page(
         }
     }
     Ok(reader.page())
+}
+
+/// A long poll that is counted, on no worker, as long as it waits.
+struct Waiting {
+    counts: Arc<Counts>,
+    http: Http,
+}
+
+impl Waiting {
+    fn begin(node: &Node, http: Http) -> Waiting {
+        let counts = node.metrics().common.clone();
+        counts.begin(http, Transport::LongPoll);
+        Waiting { counts, http }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.counts.end(self.http, Transport::LongPoll);
+    }
 }
 
 struct Reader {

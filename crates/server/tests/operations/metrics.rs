@@ -134,7 +134,9 @@ impl Drop for Watch {
 #[test]
 fn gauges_return_to_zero_over_http2_as_well() {
     let server = Server::with_config(CONFIG);
-    for (over, word) in [("sse", "sse"), ("ndjson", "ndjson"), ("websocket", "websocket")] {
+    for (over, word) in
+        [("sse", "sse"), ("ndjson", "ndjson"), ("websocket", "websocket"), ("longpoll", "long_poll")]
+    {
         let clients: Vec<Watch> = (0..2).map(|_| Watch::start(&server, over)).collect();
         wait_for(&server, "the clients", |scrape| scrape.get(&streams(word, "2")) == 2.0);
         let before = Scrape::of(&server);
