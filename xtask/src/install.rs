@@ -30,6 +30,7 @@ pub(crate) fn everything() -> Result<(), String> {
     cargo_deny()?;
     valgrind()?;
     faketime()?;
+    pebble()?;
     cxx()?;
     Ok(())
 }
@@ -77,6 +78,12 @@ pub(crate) fn cxx() -> Result<(), String> {
 pub(crate) fn faketime() -> Result<(), String> {
     let installed = || output(Command::new("dpkg").args(["--status", "libfaketime"])).is_ok();
     if on_path("dpkg").is_none() || installed() { Ok(()) } else { debian(&["libfaketime"]) }
+}
+
+/// Pebble, an authority that issues certificates to tests. Other systems than Debian do without: the tests that need it say so.
+pub(crate) fn pebble() -> Result<(), String> {
+    let known = on_path("pebble").is_some() && on_path("pebble-challtestsrv").is_some();
+    if on_path("dpkg").is_none() || known { Ok(()) } else { debian(&["pebble"]) }
 }
 
 /// Node.js with its npm.

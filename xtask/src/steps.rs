@@ -189,6 +189,7 @@ fn doc(arguments: &[&str]) -> Result<(), String> {
 
 fn rust(arguments: &[&str]) -> Result<(), String> {
     install::faketime()?;
+    install::pebble()?;
     let mut command = cargo(&["test", "--locked", "--no-fail-fast"]);
     if !arguments.contains(&"-p") && !arguments.contains(&"--package") {
         command.arg("--workspace");

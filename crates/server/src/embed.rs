@@ -144,7 +144,7 @@ impl Builder {
     /// If the data directory is in use, damaged, or cannot be written, or the certificate cannot be used.
     pub async fn start(self) -> Result<Plainwire, StartError> {
         let Builder { config, log, dev, recover } = self;
-        let tls = Tls::start(&config.tls)?;
+        let tls = Tls::start(&config)?;
         let log = match log {
             Some(log) => log,
             None => open_log(&config, recover).await?,

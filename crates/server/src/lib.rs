@@ -7,6 +7,7 @@ mod access;
 mod access_log;
 mod admin;
 pub mod auth;
+mod cause;
 mod channels;
 pub mod client;
 mod clock;

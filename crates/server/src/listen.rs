@@ -57,7 +57,7 @@ pub(crate) async fn serve(node: &Arc<Node>, listener: TcpListener) -> io::Result
     let workers = Workers::start(node)?;
     let stopping = node.stopping();
     if let Some(tls) = node.tls() {
-        tokio::spawn(tls.clone().watch(stopping.clone()));
+        tokio::spawn(tls.clone().keep(stopping.clone()));
     }
     let lingering = Lingering::default();
     let (mut pause, mut complained) = (ACCEPT_PAUSE.0, None::<Instant>);

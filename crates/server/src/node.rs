@@ -134,7 +134,7 @@ impl Node {
         let before = self.config().clone();
         keep(&before, &mut config);
         let config = Arc::new(config);
-        let tls = self.tls.as_ref().map(|tls| Ok((tls, tls.prepare(&config.tls)?)));
+        let tls = self.tls.as_ref().map(|tls| Ok((tls, tls.prepare(&config)?)));
         let tls = tls.transpose().map_err(|error: TlsError| format!("[tls]: {error}"))?;
         self.channels.reload(config.clone()).await.map_err(|error| error.to_string())?;
         if let Some((tls, prepared)) = tls {
@@ -229,8 +229,9 @@ fn keep(before: &Config, config: &mut Config) {
         };
     }
     keep!(listen, data, engine, workers);
-    if config.tls.files().is_some() != before.tls.files().is_some() {
+    if config.is_encrypted() != before.is_encrypted() {
         config.tls.clone_from(&before.tls);
+        config.acme.clone_from(&before.acme);
         kept.push("[tls]");
     }
     if !kept.is_empty() {

@@ -188,8 +188,8 @@ fn connections(node: &Node) -> Value {
 }
 
 async fn exposition(node: &Node) -> Response<Full<Bytes>> {
-    let channels = node.channels().clone();
-    let told = tokio::task::spawn_blocking(move || metrics::expose(&channels)).await;
+    let (channels, tls) = (node.channels().clone(), node.tls().cloned());
+    let told = tokio::task::spawn_blocking(move || metrics::expose(&channels, tls.as_ref())).await;
     response(StatusCode::OK, metrics::MEDIA_TYPE, told.expect("telling does not panic").into())
 }
 

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::Auth;
 use super::key::Key;
 use super::key_file::{Origin, key_set};
+use crate::cause::chain;
 use crate::tls::trust::{Trust, client_config};
 
 /// Longest document, in bytes: a hundred keys with their certificates have half of it.
@@ -261,18 +262,6 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// An error with what it was caused by: "client error (Connect)" alone says nothing.
-fn chain(error: &(dyn std::error::Error + '_)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -11,10 +11,20 @@ use super::Failure;
 /// Says what a configuration has, or what is wrong with it.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path)?;
-    let certificate = Certificate::read(&config.tls).map_err(|error| format!("[tls]: {error}"))?;
+    let certificate = Certificate::read(&config);
+    if !config.acme.is_on()
+        && let Err(error) = certificate
+    {
+        return Err(format!("[tls]: {error}").into());
+    }
     println!("{} is fine.", path.display());
-    if let Some(certificate) = certificate {
-        show(&certificate);
+    if config.acme.is_on() {
+        println!("  TLS for {}, ordered from {}", config.acme.domains.join(", "), config.acme.directory);
+    }
+    match certificate {
+        Ok(Some(certificate)) => show(&certificate),
+        Ok(None) => {}
+        Err(error) => println!("  warning: {error}; another certificate is ordered"),
     }
     println!("  {}", tokens(&config));
     for channel in config.channels() {

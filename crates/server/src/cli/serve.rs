@@ -57,7 +57,7 @@ fn run(config: Config, dev: Option<&Common>, common: &Common, file: Option<&Serv
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let (wanted, admin) = (config.server.listen, config.admin.listen);
-        let scheme = if config.tls.files().is_some() { "https" } else { "http" };
+        let scheme = if config.is_encrypted() { "https" } else { "http" };
         let data = config.server.data.display().to_string();
         let mut builder = Plainwire::builder(config);
         if dev.is_some() {

@@ -110,13 +110,7 @@ impl ClientError {
 
     /// What a connection that broke off says, with its causes.
     pub(super) fn broken(error: &dyn std::error::Error) -> ClientError {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        ClientError::Broken(text)
+        ClientError::Broken(crate::cause::chain(error))
     }
 }
 

@@ -83,6 +83,10 @@ impl Faults {
         self.0.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Shows them in `text`.
     pub(super) fn into_error(mut self, source: &str, text: &str) -> ConfigError {
         self.0.sort_by_key(|(span, _)| span.start);

@@ -344,12 +344,12 @@ impl Kind for SecretText {
 }
 
 /// The items of a list in an environment variable.
-fn listed(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn listed(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
 /// The items of a list of strings in a file.
-fn strings(value: &DeValue<'_>, example: &str) -> Result<Vec<String>, String> {
+pub(super) fn strings(value: &DeValue<'_>, example: &str) -> Result<Vec<String>, String> {
     let expected = || format!("expected a list of strings, like {example}");
     let items = value.as_array().ok_or_else(expected)?;
     items.iter().map(|item| item.get_ref().as_str().map(str::to_owned).ok_or_else(expected)).collect()

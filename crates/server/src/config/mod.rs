@@ -2,6 +2,7 @@
 //!
 //! Whatever is wrong with it is told before anything starts: where in the file, in which words, and what to do.
 
+mod acme;
 mod admin;
 mod alias;
 mod allow;
@@ -31,7 +32,7 @@ pub use alias::Alias;
 pub use auth::{Auth, Secret};
 pub use channel::{Channel, MessageSchema};
 pub use fault::{ConfigError, Fault, Place};
-pub use options::{Admin, AuthOptions, Limits, Server, Tail, Tls};
+pub use options::{Acme, Admin, AuthOptions, Limits, Server, Tail, Tls};
 pub use origins::{Hosts, Origins};
 pub(crate) use origins::{Origin, is_host, split_port};
 pub use reference::reference;
@@ -52,6 +53,8 @@ pub struct Config {
     pub server: Server,
     /// Encryption of what is listened for.
     pub tls: Tls,
+    /// A certificate that is ordered.
+    pub acme: Acme,
     /// What is kept in memory of channels that somebody listens to.
     pub tail: Tail,
     /// The listener for whoever runs the server.
@@ -112,6 +115,7 @@ impl Config {
         Config {
             server: Server::default(),
             tls: Tls::default(),
+            acme: Acme::default(),
             tail: Tail::default(),
             admin: Admin::default(),
             limits: Limits::default(),
@@ -161,14 +165,19 @@ impl Config {
 
     /// Sets what variables that `lookup` knows say.
     pub fn overlay(&mut self, lookup: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
-        for Section { rows, variable, set, .. } in SECTIONS {
+        let mut orders = self.acme.is_on();
+        for Section { name, rows, variable, set, .. } in SECTIONS {
             for row in *rows {
                 let variable = variable(row.name);
                 let Some(text) = lookup(&variable) else { continue };
+                orders |= *name == ACME;
                 set(self, row.name, &text).map_err(|message| ConfigError::of(&variable, message))?;
             }
         }
-        self.tls.check().map_err(|message| ConfigError::of("PLAINWIRE_TLS_…", message))?;
+        if orders {
+            self.acme.check().map_err(|message| ConfigError::of("PLAINWIRE_TLS_ACME_…", message))?;
+        }
+        self.check_tls().map_err(|message| ConfigError::of("PLAINWIRE_TLS_…", message))?;
         self.admin.check().map_err(|message| ConfigError::of("PLAINWIRE_ADMIN_…", message))?;
         self.check_held_bytes().map_err(|message| ConfigError::of("PLAINWIRE_LIMITS_HELD_BYTES", message))?;
         self.check_conformance().map_err(|message| ConfigError::of("PLAINWIRE_CONFORMANCE", message))
@@ -235,15 +244,6 @@ impl Tls {
     pub fn files(&self) -> Option<(&Path, &Path)> {
         self.certificate.as_deref().zip(self.key.as_deref())
     }
-
-    /// A certificate is of no use without its key.
-    fn check(&self) -> Result<(), String> {
-        match (&self.certificate, &self.key) {
-            (Some(_), None) => Err("`[tls]` has a `certificate` and no `key`".to_owned()),
-            (None, Some(_)) => Err("`[tls]` has a `key` and no `certificate`".to_owned()),
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Server {
@@ -291,7 +291,20 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
     {
         let mut section = Table::new(section);
         config.tls = Tls::read(&mut section, faults);
-        if let Err(message) = config.tls.check() {
+        if let Some(item) = section.take("acme")
+            && let Some(acme) = table_of("acme", item, faults)
+        {
+            let (mut acme, before) = (Table::new(acme), faults.len());
+            config.acme = Acme::read(&mut acme, faults);
+            acme.finish(faults);
+            // What is missing because it is wrong was told.
+            if faults.len() == before
+                && let Err(message) = config.acme.check()
+            {
+                faults.at(item.span(), message);
+            }
+        }
+        if let Err(message) = config.check_tls() {
             faults.at(item.span(), message);
         }
         section.finish(faults);
@@ -347,6 +360,8 @@ struct Section {
     more: &'static str,
 }
 
+const ACME: &str = "[tls.acme]";
+
 const SECTIONS: &[Section] = &[
     Section {
         name: "[server]",
@@ -362,6 +377,14 @@ const SECTIONS: &[Section] = &[
         rows: Tls::ROWS,
         variable: |name| format!("PLAINWIRE_TLS_{}", name.to_uppercase()),
         set: |config, name, text| config.tls.set(name, text),
+        more: "",
+    },
+    Section {
+        name: ACME,
+        about: reference::ACME_ABOUT,
+        rows: Acme::ROWS,
+        variable: |name| format!("PLAINWIRE_TLS_ACME_{}", name.to_uppercase()),
+        set: |config, name, text| config.acme.set(name, text),
         more: "",
     },
     Section {

@@ -9,6 +9,7 @@ use http::Uri;
 use ipnet::IpNet;
 use plainwire_log::Durability;
 
+use super::acme::{Contacts, Domains, HttpsUrl};
 use super::admin::AdminToken;
 use super::auth::Secret;
 use super::fault::Faults;
@@ -175,6 +176,26 @@ options! {
         key: Option<PathBuf> = OptionalFile "";
         /// The oldest version of TLS that is spoken.
         min_version: TlsVersion = TlsVersionName "1.2";
+    }
+}
+
+options! {
+    /// `[tls.acme]`: a certificate that the server orders and renews by itself.
+    pub struct Acme {
+        /// The domains that the certificate is for. Each must lead to this server, at port 443.
+        domains: Vec<String> = Domains "";
+        /// Whether you agree to the authority's terms of service. Without that it issues nothing.
+        terms_agreed: bool = Switch "false";
+        /// Whom the authority may write to: `mailto:` addresses. Told when the account is made.
+        contact: Vec<String> = Contacts "";
+        /// The authority's directory. That of Let's Encrypt for trials is `https://acme-staging-v02.api.letsencrypt.org/directory`.
+        directory: Uri = HttpsUrl "https://acme-v02.api.letsencrypt.org/directory";
+        /// Who vouches for the directory, in a PEM file, if it is an authority of your own. None: whom the machine trusts.
+        root: Option<PathBuf> = OptionalFile "";
+        /// Where the account's key and the certificate with its key are kept, readable by the server's user alone. Servers do not share it.
+        cache: PathBuf = Directory "plainwire-acme";
+        /// How long to wait after an order that failed, jittered. Twice as long after each further one, 12 hours at most.
+        retry: Duration = Span "2m" in "1s".."12h";
     }
 }
 

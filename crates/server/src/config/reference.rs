@@ -95,6 +95,10 @@ Further keys, each with one of the first four. Files are read again when they ch
 | `alg` | the one algorithm that the key is used for |
 "#;
 
+pub(super) const ACME_ABOUT: &str = "\
+Instead of files: a certificate that the server orders from an authority (ACME, RFC 8555) and renews by itself, after two thirds of its life. Domains are proved by TLS-ALPN-01 (RFC 8737): within
+the handshake, at port 443, and in no other way. [Security](security.md#certificates-that-order-themselves) explains it.";
+
 pub(super) const TLS_ABOUT: &str = "\
 Encryption (TLS 1.3 and 1.2) of everything that is listened for; without a certificate there is none. `listen` is then `https://` and `wss://` alone. HTTP/2 is agreed on by ALPN. The
 files are looked at every second and read again when they changed, both together: a pair that does not fit, or is half written, is not used, and the one before stays. Connections

@@ -370,8 +370,8 @@ fn tell(record: &Record, response: &Response<Body>) {
 
 /// The metrics, told from a thread where it may take a while.
 async fn metrics(node: &Node) -> Response<Body> {
-    let channels = node.channels().clone();
-    let told = tokio::task::spawn_blocking(move || expose(&channels)).await;
+    let (channels, tls) = (node.channels().clone(), node.tls().cloned());
+    let told = tokio::task::spawn_blocking(move || expose(&channels, tls.as_ref())).await;
     let mut response = reply::json(StatusCode::OK, told.expect("telling does not panic").into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     response

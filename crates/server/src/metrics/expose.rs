@@ -16,6 +16,7 @@ use super::process::Process;
 use super::table::{self, Metric};
 use super::{Counts, Metrics};
 use crate::channels::Channels;
+use crate::tls::Tls;
 
 /// The exposition's media type.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,11 +38,12 @@ const READERS: [Transport; 7] = [
 ];
 
 /// Everything as text. Reads some files of the system: not for a worker's thread.
-pub(crate) fn expose(channels: &Arc<Channels>) -> String {
+pub(crate) fn expose(channels: &Arc<Channels>, tls: Option<&Arc<Tls>>) -> String {
     let scrape = Scrape {
         stats: channels.log().stats(),
         process: Process::ask(),
         channels: channels.clone(),
+        tls: tls.cloned(),
         now: Instant::now(),
     };
     let mut registry = Registry::default();
@@ -53,6 +55,7 @@ pub(crate) fn expose(channels: &Arc<Channels>) -> String {
 
 struct Scrape {
     channels: Arc<Channels>,
+    tls: Option<Arc<Tls>>,
     stats: LogStats,
     process: Process,
     now: Instant,
@@ -104,7 +107,7 @@ impl Scrape {
         out.gauge(&table::CONNECTIONS, metrics.connections() as u64)?;
         out.counter(&table::CONNECTIONS_OPENED, metrics.connections_opened.get())?;
         out.counter(&table::ACCEPT_ERRORS, metrics.accept_errors.get())?;
-        out.counter(&table::TLS_FAILURES, metrics.tls_failures.get())?;
+        self.tls(out)?;
         let pairs =
             || STREAMS.iter().flat_map(|&transport| Http::ALL.iter().map(move |&http| (transport, http)));
         out.gauges(
@@ -125,6 +128,15 @@ impl Scrape {
                 ([transport.word()], self.sum(|counts| counts.subscriptions.of(transport).get()))
             }),
         )
+    }
+
+    fn tls(&self, out: &mut Writer<'_>) -> fmt::Result {
+        out.counter(&table::TLS_FAILURES, self.metrics().tls_failures.get())?;
+        let certificate = self.tls.as_ref().and_then(|tls| tls.certificate());
+        let not_after = certificate.and_then(|shown| shown.not_after().duration_since(UNIX_EPOCH).ok());
+        out.gauge_if(&table::TLS_NOT_AFTER, not_after.map(|since| since.as_secs()))?;
+        let failures = self.tls.as_ref().map_or(0, |tls| tls.renewal_failures());
+        out.counter(&table::TLS_RENEWAL_FAILURES, failures)
     }
 
     fn requests(&self, out: &mut Writer<'_>) -> fmt::Result {

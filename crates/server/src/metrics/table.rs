@@ -40,6 +40,8 @@ metrics! {
     CONNECTIONS_OPENED Counter "plainwire_connections_opened" [] "TCP connections that were accepted";
     ACCEPT_ERRORS Counter "plainwire_accept_errors" [] "Connections that could not be accepted, for want of descriptors most likely";
     TLS_FAILURES Counter "plainwire_tls_handshake_failures" [] "TLS handshakes that failed";
+    TLS_NOT_AFTER Gauge "plainwire_tls_certificate_not_after_timestamp_seconds" [] "When the certificate that clients are shown expires, in seconds since 1970";
+    TLS_RENEWAL_FAILURES Counter "plainwire_tls_renewal_failures" [] "Orders of a certificate that failed, and files that changed and could not be used";
     STREAMS Gauge "plainwire_streams" ["transport", "http"] "Streams and WebSockets that are open, and long polls that wait";
     STREAMS_OPENED Counter "plainwire_streams_opened" ["transport", "http"] "Streams, WebSockets and long polls that were begun";
     SUBSCRIPTIONS Gauge "plainwire_subscriptions" ["transport"] "Channels that are watched, once for each reader";

@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Tls;
 use super::session::Session;
 use super::stream::{Direct, Link};
+use super::{ACME, Tls};
 
 /// Handshakes under way at a time, for one worker. When there is one more, the oldest is given up: one that goes as it should takes
 /// some round trips, so those that are old are most likely from clients that only want to keep others out.
@@ -101,6 +101,8 @@ async fn handshake(tls: &Tls, socket: std::net::TcpStream) -> io::Result<Option<
     while session.is_handshaking() {
         socket.readable().await?;
         match session.receive(&mut Direct(&socket), &mut []) {
+            // Seeing our proof was all that an authority came for: it may leave with the end of its handshake.
+            Ok(_) if !session.is_handshaking() && session.protocol() == Some(ACME) => break,
             Ok(_) if session.has_ended() => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(_) => {}
             Err(error) => {

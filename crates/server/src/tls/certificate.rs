@@ -16,13 +16,20 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
+use super::acme::kept;
 use super::{TlsError, provider};
-use crate::config;
+use crate::config::Config;
 
 /// Largest file that is read. A chain has a few KiB.
 const MAX_FILE: u64 = 1 << 20;
-/// How long before its end a certificate is warned of: most are renewed a month ahead, so something went wrong then.
+/// How long before its end a certificate is warned of: most are renewed after two thirds of their life, so something went wrong then. A
+/// short-lived one is warned of in the last sixth of its life.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+const EXPIRY_WARNING_PART: u32 = 6;
+/// The part of its life after which a certificate is renewed, as authorities ask for, and how much earlier that may be: servers that began
+/// together do not order together.
+const RENEWAL: f64 = 2.0 / 3.0;
+const RENEWAL_JITTER: f64 = 0.02;
 /// The permission of everybody to read a file.
 const READABLE_BY_ALL: u32 = 0o004;
 
@@ -37,19 +44,27 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads the files that a configuration names; `None` if it names none.
+    /// Reads what a configuration has: its files, or what was ordered before. `None` if that is nothing.
     ///
     /// # Errors
     /// If a file cannot be read, is not what it should be, or the two do not fit.
-    pub fn read(options: &config::Tls) -> Result<Option<Certificate>, TlsError> {
-        match options.files() {
+    pub fn read(config: &Config) -> Result<Option<Certificate>, TlsError> {
+        match config.tls.files() {
             Some((certificate, key)) => Certificate::from_files(certificate, key).map(Some),
-            None => Ok(None),
+            None => kept(&config.acme),
         }
     }
 
     pub(super) fn from_files(certificate: &Path, key: &Path) -> Result<Certificate, TlsError> {
-        let chain = CertificateDer::pem_slice_iter(&contents(certificate)?)
+        Certificate::from_pem((&contents(certificate)?, certificate), (&contents(key)?, key))
+    }
+
+    /// From what files have, or are to have, in them.
+    pub(super) fn from_pem(
+        (chain, certificate): (&[u8], &Path),
+        (private, key): (&[u8], &Path),
+    ) -> Result<Certificate, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| TlsError::file(certificate, format!("is no PEM file: {}", reason(&error))))?;
         let Some(first) = chain.first() else {
@@ -57,7 +72,7 @@ impl Certificate {
         };
         let (names, not_before, not_after) = read_first(first)
             .map_err(|error| TlsError::file(certificate, format!("has no valid certificate: {error}")))?;
-        let private = PrivateKeyDer::from_pem_slice(&contents(key)?).map_err(|error| match error {
+        let private = PrivateKeyDer::from_pem_slice(private).map_err(|error| match error {
             pem::Error::NoItemsFound => TlsError::file(key, "has no PRIVATE KEY in it"),
             error => TlsError::file(key, format!("is no PEM file: {}", reason(&error))),
         })?;
@@ -97,7 +112,7 @@ impl Certificate {
                 "the certificate expired on {}: clients refuse it; renew it",
                 httpdate::fmt_http_date(self.not_after)
             )),
-            Ok(left) if left < EXPIRY_WARNING => warnings.push(format!(
+            Ok(left) if left < self.expiry_warning() => warnings.push(format!(
                 "the certificate expires in {} days, on {}; renew it",
                 left.as_secs() / (24 * 60 * 60),
                 httpdate::fmt_http_date(self.not_after)
@@ -114,10 +129,23 @@ impl Certificate {
         warnings
     }
 
+    /// When it is time for the next one: after two thirds of its life, and a little earlier for some than for others.
+    pub(super) fn renewal(&self, chance: f64) -> SystemTime {
+        self.not_before + self.life().mul_f64(RENEWAL - RENEWAL_JITTER * chance)
+    }
+
     /// When there is something new to warn of, if the files stay as they are.
     pub(super) fn next_warning(&self, now: SystemTime) -> Option<SystemTime> {
-        let soon = self.not_after.checked_sub(EXPIRY_WARNING).unwrap_or(self.not_after);
+        let soon = self.not_after.checked_sub(self.expiry_warning()).unwrap_or(self.not_after);
         [soon, self.not_after].into_iter().find(|at| *at > now)
+    }
+
+    fn expiry_warning(&self) -> Duration {
+        EXPIRY_WARNING.min(self.life() / EXPIRY_WARNING_PART)
+    }
+
+    fn life(&self) -> Duration {
+        self.not_after.duration_since(self.not_before).unwrap_or_default()
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::certificate::Certificate;
-use super::{Tls, TlsError};
+use super::{Source, Tls, TlsError};
 
 /// How often the files are looked at. Two calls of `stat` a second are nothing, and work on every file system and through every
 /// kind of link, which notifications do not.
@@ -64,7 +64,7 @@ impl Watched {
 
 impl Tls {
     /// Reads the files again whenever they have changed, until the node stops.
-    pub(crate) async fn watch(self: Arc<Tls>, stopping: CancellationToken) {
+    pub(super) async fn watch(self: Arc<Tls>, stopping: CancellationToken) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut warned = SystemTime::now();
@@ -76,6 +76,7 @@ impl Tls {
             let tls = self.clone();
             let looked = tokio::task::spawn_blocking(move || tls.look()).await;
             if let Ok(Some(error)) = looked {
+                self.failed();
                 tracing::warn!(%error, "the certificate's files have changed and cannot be used; the one before stays");
             }
             self.warn_of_expiry(&mut warned);
@@ -84,22 +85,30 @@ impl Tls {
 
     /// Looks at the files once. An error is worth a warning.
     fn look(&self) -> Option<TlsError> {
-        let found = self.watched.lock().look();
+        let found = self.watched(Watched::look)?;
         let Found::Another(certificate, key) = found else { return None };
         match Certificate::from_files(&certificate, &key) {
             Ok(certificate) => {
-                self.watched.lock().doubtful = None;
+                self.watched(|watched| watched.doubtful = None)?;
                 self.present(certificate);
                 None
             }
-            Err(error) => self.watched.lock().failed().then_some(error),
+            Err(error) => self.watched(Watched::failed)?.then_some(error),
+        }
+    }
+
+    /// Does something with what is known of the files, if certificates come from files.
+    fn watched<T>(&self, act: impl FnOnce(&mut Watched) -> T) -> Option<T> {
+        match &mut *self.source.lock() {
+            Source::Files(watched) => Some(act(watched)),
+            Source::Orders(_) => None,
         }
     }
 
     /// Says once more what there is to warn of when that has become more, with time alone.
     fn warn_of_expiry(&self, warned: &mut SystemTime) {
         let now = SystemTime::now();
-        let certificate = self.certificate();
+        let Some(certificate) = self.certificate() else { return };
         if certificate.next_warning(*warned).is_some_and(|at| at <= now) {
             certificate.warnings(now).iter().for_each(|warning| tracing::warn!("{warning}"));
         }

@@ -24,7 +24,7 @@ use crate::channels::Signal;
 use crate::listen;
 use crate::metrics::OfWorker;
 use crate::node::Node;
-use crate::tls::{self, HTTP2, Handshakes, Link, Tls};
+use crate::tls::{self, ACME, HTTP2, Handshakes, Link, Tls};
 
 /// Sockets that are told of at a time.
 const EVENTS: usize = 1024;
@@ -180,6 +180,8 @@ impl Worker {
                 () = stopping.cancelled() => return,
             };
             match accepted {
+                // An authority that looked whose domain it is. It never gets to HTTP.
+                Ok(Some(link)) if link.protocol() == Some(ACME) => drop(link),
                 Ok(Some(link)) if link.protocol() == Some(HTTP2) => {
                     let (early, head_limit) = (Bytes::new(), Instant::now() + limit);
                     let served =

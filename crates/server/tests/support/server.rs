@@ -271,6 +271,8 @@ impl Server {
             }
             lines.push(line);
         }
+        // Whoever looks at what it said after this test failed needs the lock.
+        drop(stderr);
         panic!("it did not say {text:?} but {lines:?}")
     }
 

@@ -1,7 +1,12 @@
 //! TLS through the real binary: every transport, takeover and keep-alive behind it, handshakes that go wrong, and certificates that
 //! change while streams are open.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod acme;
+mod pebble;
+mod staged;
 
 use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
@@ -476,7 +481,7 @@ fn check_says_what_is_wrong_with_the_files() {
     let day = Duration::from_secs(86_400);
     for (from, until, part) in [
         (now - day * 9, now - day, "expired on "),
-        (now - day, now + day * 5, "expires in 4 days"),
+        (now - day * 80, now + day * 5, "expires in 4 days"),
         (now + day, now + day * 90, "not valid before"),
     ] {
         authority.issue_for(&["localhost"], from, until).write(directory.path());

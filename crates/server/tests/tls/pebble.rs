@@ -1,0 +1,146 @@
+//! Pebble, the authority that Let's Encrypt tests clients with: it really connects, and checks every signature and digest.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::tls::{Authority, replace};
+use crate::support::{Connection, DEADLINE};
+
+/// A name that Pebble issues nothing for.
+pub(crate) const BLOCKED: &str = "blocked.example";
+
+/// Where Pebble is to be, and by which certificate it is reached.
+pub(crate) struct Pebble {
+    directory: TempDir,
+    api: SocketAddr,
+    management: SocketAddr,
+    authority: Authority,
+    running: Vec<Running>,
+}
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Pebble {
+    /// Prepares one. `None`, and a word about it, where it is not installed.
+    pub(crate) fn prepare() -> Option<Pebble> {
+        let installed = |name: &str| {
+            std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+                .any(|folder| folder.join(name).is_file())
+        };
+        if !installed("pebble") || !installed("pebble-challtestsrv") {
+            println!("not run: this needs Pebble, which `cargo xtask test` installs");
+            return None;
+        }
+        let directory = TempDir::new().expect("a directory");
+        let authority = Authority::new();
+        authority.issue(&["localhost"]).write(directory.path());
+        replace(&directory.path().join("root.pem"), &authority.pem);
+        let pebble = Pebble { directory, api: free(), management: free(), authority, running: Vec::new() };
+        Some(pebble)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}/dir", self.api.port())
+    }
+
+    /// Who vouches for its directory.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.directory.path().join("root.pem")
+    }
+
+    /// Starts it, with no memory of what was before. It takes servers to be at a port, and issues certificates for so long.
+    pub(crate) fn start(&mut self, server: u16, validity: Duration) {
+        self.stop();
+        let path = |name: &str| self.directory.path().join(name);
+        let config = json!({"pebble": {
+            "listenAddress": self.api.to_string(),
+            "managementListenAddress": self.management.to_string(),
+            "certificate": path("certificate.pem"),
+            "privateKey": path("key.pem"),
+            "httpPort": 1,
+            "tlsPort": server,
+            "certificateValidityPeriod": validity.as_secs(),
+            "domainBlocklist": [BLOCKED],
+        }});
+        replace(&path("pebble.json"), &config.to_string());
+        let dns = free().to_string();
+        let mut names = Command::new("pebble-challtestsrv");
+        // Every name leads here.
+        names.args(["-dns01", &dns, "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", ""]);
+        names.args(["-management", ""]);
+        let mut pebble = Command::new("pebble");
+        pebble.arg("-config").arg(path("pebble.json")).args(["-dnsserver", &dns]);
+        pebble.env("PEBBLE_VA_NOSLEEP", "1");
+        self.running = vec![run(names), run(pebble)];
+        let late = Instant::now() + DEADLINE;
+        while Connection::try_open(self.api).is_err() || Connection::try_open(self.management).is_err() {
+            assert!(Instant::now() < late, "Pebble does not start");
+            thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.running.clear();
+    }
+
+    /// A client that believes what it issues.
+    pub(crate) fn client(&self, protocols: &[&str]) -> Arc<ClientConfig> {
+        let connection = Connection::open(self.management).secured(&self.authority.client(), "localhost");
+        let root = connection.expect("a handshake").ask("GET", "/roots/0", &[], None);
+        let root = CertificateDer::from_pem_slice(root.body.as_slice()).expect("a certificate");
+        let mut roots = RootCertStore::empty();
+        roots.add(root).expect("a certificate");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.expect("versions").with_root_certificates(roots);
+        let mut config = builder.with_no_client_auth();
+        // Who resumes a session sees the certificate of then.
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// What a configuration says to order from it.
+    pub(crate) fn section(&self, domains: &[&str], cache: &Path) -> String {
+        let (url, root) = (self.url(), self.root());
+        format!(
+            "[tls.acme]\ndomains = {domains:?}\ndirectory = {url:?}\nroot = {root:?}\ncache = {cache:?}\n\
+             contact = [\"mailto:ops@live.example\"]\nterms_agreed = true\nretry = \"1s\"\n"
+        )
+    }
+}
+
+/// A port that nobody has at the moment.
+pub(crate) fn free() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+fn run(mut command: Command) -> Running {
+    let said = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = said.spawn().expect("it starts");
+    let stdout = BufReader::new(child.stdout.take().expect("piped"));
+    // Read on though nobody listens, but to who sees a test fail.
+    thread::spawn(move || stdout.lines().map_while(Result::ok).for_each(|line| println!("{line}")));
+    Running(child)
+}
