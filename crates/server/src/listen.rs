@@ -31,7 +31,7 @@ use activity::{Activity, Answer, Busy, Late, Watch};
 
 use crate::channels::Relay;
 use crate::http::{Body, Connected, Live, Service, late_head};
-use crate::limits::{Lingering, refuse};
+use crate::limits::{Lingering, refuse, refuse_handshake};
 use crate::metrics::{Carrier, Counts, Rejection};
 use crate::node::Node;
 use crate::tls::{HTTP2, HTTP11, Link, Stream};
@@ -108,9 +108,9 @@ fn admit(
     let stream = stream.into_std()?;
     if let Err(refused) = node.admission().open(&config, peer) {
         node.metrics().common.rejected(Rejection::of(&refused.problem()));
-        // A client that speaks TLS would not understand.
-        if node.tls().is_none() {
-            refuse(stream, refused, lingering);
+        match node.tls() {
+            None => refuse(stream, refused, lingering),
+            Some(_) => refuse_handshake(stream, lingering),
         }
         return Ok(());
     }

@@ -20,7 +20,7 @@ use plainwire_protocol::Problem;
 pub(crate) use address::{address_of, is_trusted, peer_of};
 pub(crate) use descriptors::Descriptors;
 pub use descriptors::raise_descriptors;
-pub(crate) use refusal::{Lingering, Refused, refuse};
+pub(crate) use refusal::{Lingering, Refused, refuse, refuse_handshake};
 
 use count::Counts;
 use rate::{Rate, Rates};

@@ -20,6 +20,10 @@ const MAX_LINGERING: usize = 16;
 /// Bytes that are read of a refused client, for nothing.
 const MAX_DISCARDED: usize = 64 << 10;
 
+/// The record of a fatal alert, `internal_error`: what has nothing to do with the peer, like a want of memory (RFC 8446 §5.1, §6.2). Before any
+/// keys are agreed on it is sent in the clear.
+const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
 /// Why a connection is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -50,9 +54,18 @@ impl Default for Lingering {
 }
 
 /// Tells a client why it is not served, and hangs up. Nothing is waited for. The socket must not block.
-pub(crate) fn refuse(mut stream: TcpStream, refused: Refused, lingering: &Lingering) {
+pub(crate) fn refuse(stream: TcpStream, refused: Refused, lingering: &Lingering) {
+    say(stream, &closing(&refused.problem()), lingering);
+}
+
+/// The same where TLS is spoken. A handshake would cost more than the request that is refused, so there is only an alert, which needs none.
+pub(crate) fn refuse_handshake(stream: TcpStream, lingering: &Lingering) {
+    say(stream, &ALERT, lingering);
+}
+
+fn say(mut stream: TcpStream, last_words: &[u8], lingering: &Lingering) {
     // It fits into the buffer of a new socket.
-    if stream.write_all(&closing(&refused.problem())).is_err() {
+    if stream.write_all(last_words).is_err() {
         return;
     }
     let Ok(place) = lingering.0.clone().try_acquire_owned() else { return };

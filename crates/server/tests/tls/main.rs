@@ -491,6 +491,30 @@ fn check_says_what_is_wrong_with_the_files() {
     says(false, "has a `certificate` and no `key`");
 }
 
+/// Beyond the limit of connections a client is told by an alert, which costs no handshake; those that are there go on.
+#[test]
+fn a_connection_beyond_the_limit_is_told_by_an_alert() {
+    let authority = Authority::new();
+    let limits = "[limits]\nconnections = 2\nconnections_per_address = 10\n";
+    let server = Server::secure(&format!("{CHANNELS}{limits}"), &authority);
+    let mut live = server.live(Transport::Sse, "/log/a");
+    live.until_live();
+    let mut second = connect(&server, &authority.client());
+    for version in versions() {
+        let refused =
+            Connection::open(server.address).secured(&authority.client_of(&[version], &[]), "localhost");
+        let error = refused.err().map(|error| format!("{error:?}")).expect("it is refused");
+        assert!(error.contains("AlertReceived(InternalError)"), "{error}");
+    }
+    assert_eq!(second.ask("POST", "/log/a", &[], Some(b"1")).status, 201);
+    assert_eq!(live.message().data, json!(1));
+    drop(second);
+    let late = Instant::now() + DEADLINE;
+    while Connection::open(server.address).secured(&authority.client(), "localhost").is_err() {
+        assert!(Instant::now() < late, "there is room again");
+    }
+}
+
 /// A WebSocket asks and is pushed to, with frames larger than a record and smaller than a segment.
 #[test]
 fn websockets_ask_within_tls() {
