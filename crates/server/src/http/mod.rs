@@ -12,6 +12,7 @@ mod origin;
 mod query;
 mod read;
 mod reply;
+mod route;
 mod upgrade;
 mod write;
 
@@ -28,7 +29,7 @@ use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use plainwire_protocol::websocket::Agreed;
-use plainwire_protocol::{ChannelName, NameError, Problem, Target};
+use plainwire_protocol::{ChannelName, Problem};
 
 use body::About;
 pub use body::Body;
@@ -39,14 +40,15 @@ use query::Query;
 pub(crate) use query::{channel_name, read_query};
 pub(crate) use read::{OpeningPoll, PollTerms};
 pub(crate) use reply::closing;
+use route::{Own, Route};
 
-use crate::access::{Caller, STREAMS};
+use crate::access::Caller;
 use crate::access_log::{Happened, REQUEST_ID, Record, request_id};
 use crate::auth::Carrier;
 use crate::channels::no_such_channel;
 use crate::limits::address_of;
 use crate::metrics::{Counts, MEDIA_TYPE, Transport, expose};
-use crate::node::{Mode, Node};
+use crate::node::Node;
 use crate::stream::Opening;
 use crate::ws::Awaited;
 
@@ -86,24 +88,6 @@ pub struct Service {
     node: Arc<Node>,
     counts: Arc<Counts>,
     front: Front,
-}
-
-/// What the path of a request means.
-enum Route<'a> {
-    /// A channel, and perhaps a command on it.
-    Channel(Target),
-    /// `/_/live`.
-    Live,
-    Health,
-    Ready,
-    Metrics,
-    OpenApi,
-    /// An embedded file.
-    Asset(&'static console::Asset),
-    /// A running stream's new credential.
-    Renewal(&'a str),
-    /// A route for outside conformance suites.
-    Conformance(conformance::Route),
 }
 
 impl Service {
@@ -233,7 +217,7 @@ impl Service {
                 (_, Some(_)) => Err(method_not_allowed("POST, OPTIONS")),
                 (_, None) => Err(method_not_allowed(&self.allowed(&target.channel)?)),
             },
-            Route::Live if matches!(method, Method::GET | Method::HEAD | Method::CONNECT) => {
+            Route::Own(Own::Live) if matches!(method, Method::GET | Method::HEAD | Method::CONNECT) => {
                 let channels = query.channels(self.node.config().server.max_channels_per_connection)?;
                 let caller = self.caller(head, from).await?;
                 read::read(&self.node, caller, channels, true, &query, head).await
@@ -248,12 +232,12 @@ impl Service {
             }
             Route::Renewal(_) => Err(method_not_allowed("POST")),
             _ if !matches!(method, Method::GET | Method::HEAD) => Err(method_not_allowed("GET, HEAD")),
-            Route::Health => Box::pin(self.health()).await,
-            Route::Ready => self.ready(),
-            Route::OpenApi => Ok(reply::json(StatusCode::OK, openapi::DOCUMENT.clone())),
-            Route::Metrics => Ok(Box::pin(metrics(&self.node)).await),
+            Route::Own(Own::Health) => Box::pin(self.health()).await,
+            Route::Own(Own::Ready) => self.ready(),
+            Route::Own(Own::OpenApi) => Ok(reply::json(StatusCode::OK, openapi::DOCUMENT.clone())),
+            Route::Own(Own::Metrics) => Ok(Box::pin(metrics(&self.node)).await),
             Route::Asset(asset) => Ok(asset.response()),
-            Route::Live => unreachable!("every other method was refused"),
+            Route::Own(Own::Live) => unreachable!("every other method was refused"),
         }
     }
 
@@ -267,35 +251,6 @@ impl Service {
         let mut parts = std::mem::take(uri).into_parts();
         parts.path_and_query = joined.parse().ok();
         *uri = Uri::from_parts(parts).unwrap_or_default();
-    }
-
-    fn route<'a>(&self, path: &'a str) -> Result<Route<'a>, Problem> {
-        if let Some(asset) = console::asset(path).filter(|_| self.node.mode() == Mode::Dev) {
-            return Ok(Route::Asset(asset));
-        }
-        if let Some(own) = path.strip_prefix("/_/") {
-            return match own {
-                "live" => Ok(Route::Live),
-                "health" => Ok(Route::Health),
-                "ready" => Ok(Route::Ready),
-                "openapi.json" => Ok(Route::OpenApi),
-                "metrics" if self.node.config().server.public_metrics => Ok(Route::Metrics),
-                _ if let Some(id) = path.strip_prefix(STREAMS) => Ok(Route::Renewal(id)),
-                _ => match conformance::route(own).filter(|_| self.node.config().server.conformance) {
-                    Some(route) => Ok(Route::Conformance(route)),
-                    None => {
-                        Err(Problem::new(404, "no_such_route", format!("the server has no route '{path}'")))
-                    }
-                },
-            };
-        }
-        match Target::parse(path) {
-            Ok(target) => Ok(Route::Channel(target)),
-            Err(NameError::Empty) if path == "/" => {
-                Err(Problem::new(404, "no_such_route", "nothing is here; channels are at '/NAME'"))
-            }
-            Err(error) => Err(Problem::new(400, "channel_name", error)),
-        }
     }
 
     fn options(&self, channel: &ChannelName, command: bool) -> Result<Response<Body>, Problem> {

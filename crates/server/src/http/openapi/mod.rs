@@ -52,8 +52,12 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use http::Request;
+
+    use super::super::Service;
+    use super::super::route::{OWN, PREFIX, Route};
     use super::*;
-    use crate::reasons;
+    use crate::{Config, Plainwire, reasons};
 
     #[test]
     fn the_committed_document_is_this_one() {
@@ -93,6 +97,71 @@ mod tests {
                 assert!(found.contains(&reference), "{reference} is used nowhere");
             }
         }
+    }
+
+    /// A server on which everything is allowed that the document tells of.
+    async fn service() -> Service {
+        let config = "[server]\nengine = 'memory'\npublic_metrics = true\n[allow]\nall = true\n\
+            [channel.c]\nstate = {}\nmessages = true\nreplace = true\npatch = true\n[channel.c.command.go]\nset = 'state'\n";
+        let config = Config::parse(config, "test").expect("a configuration");
+        Plainwire::start(config).await.expect("it starts").service()
+    }
+
+    /// A path that is routed as one of the document's is, and the document's.
+    fn routes() -> Vec<(String, String)> {
+        let with_parts = [
+            ("/c", "/{channel}"),
+            ("/c:go", "/{channel}:{command}"),
+            ("/_/streams/one", "/_/streams/{stream}"),
+        ];
+        let own = OWN.iter().map(|(name, _)| format!("{PREFIX}{name}"));
+        let with_parts = with_parts.map(|(path, template)| (path.to_owned(), template.to_owned()));
+        own.map(|path| (path.clone(), path)).chain(with_parts).collect()
+    }
+
+    /// What the document calls a route; `None` of what is not for clients.
+    fn template(route: &Route<'_>) -> Option<String> {
+        match route {
+            Route::Channel(target) if target.command.is_some() => Some("/{channel}:{command}".to_owned()),
+            Route::Channel(_) => Some("/{channel}".to_owned()),
+            Route::Own(own) => {
+                OWN.iter().find(|(_, known)| known == own).map(|(name, _)| format!("{PREFIX}{name}"))
+            }
+            Route::Renewal(_) => Some("/_/streams/{stream}".to_owned()),
+            Route::Asset(_) | Route::Conformance(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn it_has_every_route_and_method_and_no_other() {
+        const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+        let service = service().await;
+        let mut served = BTreeSet::new();
+        for (path, known) in routes() {
+            assert_eq!(
+                template(&service.route(&path).unwrap_or_else(|_| panic!("{path}"))),
+                Some(known.clone())
+            );
+            for method in METHODS {
+                let request = Request::builder().method(method).uri(&path).header("host", "localhost");
+                let request = request.body(http_body_util::Empty::<Bytes>::new()).expect("a request");
+                let response = service.clone().answering(request).await;
+                if response.status() != 405 {
+                    assert_ne!(response.status(), 404, "{method} {path}");
+                    served.insert((known.clone(), method.to_lowercase()));
+                }
+            }
+        }
+        let document = document();
+        let mut documented = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for method in item.as_object().expect("a path").keys().filter(|key| *key != "parameters") {
+                documented.insert((path.clone(), method.clone()));
+            }
+        }
+        let missing: Vec<_> = served.difference(&documented).collect();
+        let invented: Vec<_> = documented.difference(&served).collect();
+        assert!(missing.is_empty() && invented.is_empty(), "not told: {missing:?}; not served: {invented:?}");
     }
 
     #[test]
