@@ -3,9 +3,11 @@
 mod bench;
 mod command;
 mod fuzz;
+mod heard;
 mod install;
 mod instructions;
 mod processes;
+mod rust_tests;
 mod soak;
 mod steps;
 mod tidy;
@@ -44,6 +46,9 @@ Examples:
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let [rust_tests::CHORE, rest @ ..] = words.as_slice() {
+        return rust_tests::run_binary(rest);
+    }
     if words.iter().take_while(|&&word| word != "--").any(|&word| matches!(word, "-h" | "--help")) {
         return help();
     }

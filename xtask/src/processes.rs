@@ -1,7 +1,8 @@
 //! The processes that a step starts, so that none outlives it.
 //!
 //! Each step gets a mark in its environment, and whatever it starts inherits the mark. That finds a process
-//! whose parent has ended, which no parent id would, and never one that somebody else started.
+//! whose parent has ended, which no parent id would, and never one that somebody else started. A step within a step has
+//! a mark that begins with the outer one, so that whoever ends the outer one ends both.
 
 use std::collections::HashSet;
 use std::fs;
@@ -37,7 +38,8 @@ impl Brood {
     pub(crate) fn new() -> Brood {
         let number = STEPS.fetch_add(1, Ordering::Relaxed);
         let before = processes().map(|(id, _)| id).collect();
-        Brood { mark: format!("{}-{number}", std::process::id()), before }
+        let outer = std::env::var(VARIABLE).map(|outer| outer + "/").unwrap_or_default();
+        Brood { mark: format!("{outer}{}-{number}", std::process::id()), before }
     }
 
     /// Makes what `command` will start belong to this brood.
@@ -61,26 +63,34 @@ impl Brood {
         }
     }
 
-    /// Kills every process by its id.
-    pub(crate) fn kill(&self) {
+    /// Kills every process by its id. Returns those that it found.
+    pub(crate) fn kill(&self) -> Vec<Process> {
+        let mut killed: Vec<Process> = Vec::new();
         // A process may have started another while this looked: look again until there is none.
         for _ in 0..10 {
             let seen = self.look();
             if seen.living.is_empty() && !seen.unsure {
-                return;
+                break;
             }
             kill(&seen.living);
+            let new = |process: &Process| killed.iter().all(|known| known.id != process.id);
+            let more: Vec<_> = seen.living.into_iter().filter(new).collect();
+            killed.extend(more);
             std::thread::sleep(LOOK);
         }
+        killed
     }
 
     /// Looks at every process once. Sees none where there is no `/proc`.
     fn look(&self) -> Seen {
         let wanted = format!("{VARIABLE}={}", self.mark);
+        let is_ours = |one: &[u8]| {
+            one.strip_prefix(wanted.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
         let mut seen = Seen { living: Vec::new(), unsure: false };
         for (id, path) in processes() {
             let Ok(environment) = fs::read(path.join("environ")) else { continue };
-            if environment.split(|&byte| byte == 0).any(|one| one == wanted.as_bytes()) {
+            if environment.split(|&byte| byte == 0).any(is_ours) {
                 seen.living.push(Process { id, name: name(&path) });
             } else if environment.is_empty() && !self.before.contains(&id) && runs_a_program(&path) {
                 seen.unsure = true;
@@ -146,8 +156,19 @@ mod tests {
 
         let left = std::iter::repeat_with(|| brood.look()).find(|seen| !seen.unsure).unwrap().living;
         assert_eq!(left.len(), 1, "one process sleeps");
-        brood.kill();
+        assert_eq!(brood.kill().len(), 1);
         assert!(brood.look().living.is_empty());
+    }
+
+    #[test]
+    fn what_a_step_within_starts_is_found_from_without() {
+        let (outer, other) = (Brood::new(), Brood::new());
+        let mut inner = Command::new("sleep");
+        inner.arg("600").env(VARIABLE, format!("{}/17-0", outer.mark));
+        let mut inner = inner.spawn().unwrap();
+        assert!(other.kill().is_empty());
+        assert_eq!(outer.kill().iter().map(|process| process.id).collect::<Vec<_>>(), [inner.id()]);
+        inner.wait().unwrap();
     }
 
     #[test]
@@ -155,7 +176,7 @@ mod tests {
         let mut other = Command::new("sleep").arg("600").spawn().unwrap();
         let brood = Brood::new();
         assert!(brood.look().living.is_empty());
-        brood.kill();
+        assert!(brood.kill().is_empty());
         assert!(other.try_wait().unwrap().is_none(), "it was killed");
         other.kill().unwrap();
         other.wait().unwrap();

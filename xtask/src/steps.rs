@@ -8,6 +8,7 @@ use crate::command::{output, run};
 use crate::fuzz;
 use crate::install;
 use crate::instructions;
+use crate::rust_tests;
 use crate::tidy;
 use crate::toolchain::cargo;
 use crate::workspace::{root, target};
@@ -18,6 +19,8 @@ const COMPILING: Duration = Duration::from_secs(20 * 60);
 const CLIENTS: Duration = Duration::from_secs(8 * 60);
 /// For what compiles nothing.
 const CHECKING: Duration = Duration::from_secs(3 * 60);
+/// Lines of a failure that are told again at the end, where whoever sees no more than the end finds them.
+const TOLD_AGAIN: usize = 42;
 
 /// A step by its name; what it does; the steps that must have passed; the step itself.
 struct Step {
@@ -44,7 +47,7 @@ const STEPS: [Step; 13] = [
     },
     Step { name: "clippy", about: "lints, none of which may warn", needs: &[], run: clippy },
     Step { name: "doc", about: "the documentation builds, and its links resolve", needs: &[], run: doc },
-    Step { name: "rust", about: "the tests of every crate", needs: &[], run: rust },
+    Step { name: "rust", about: "the tests of every crate", needs: &[], run: rust_tests::test },
     Step { name: "build", about: "the release binary", needs: &[], run: build },
     Step {
         name: "instructions",
@@ -142,8 +145,16 @@ fn failed(outcomes: &[Outcome], name: &str) -> bool {
     outcomes.iter().any(|outcome| outcome.name == name && outcome.failure.is_some())
 }
 
-/// Prints how each step went. The last line is for programs too.
+/// Prints how each step went, and once more why. The last line is for programs too.
 fn summarise(outcomes: &[Outcome]) -> bool {
+    for Outcome { name, failure, .. } in outcomes {
+        let Some(reason) = failure else { continue };
+        println!("\n── {name} failed");
+        reason.lines().take(TOLD_AGAIN).for_each(|line| println!("{line}"));
+        if reason.lines().nth(TOLD_AGAIN).is_some() {
+            println!("(and more, above)");
+        }
+    }
     println!();
     for Outcome { name, took, failure } in outcomes {
         let verdict = if failure.is_none() { "ok" } else { "FAILED" };
@@ -185,16 +196,6 @@ fn doc(arguments: &[&str]) -> Result<(), String> {
     // A public item may tell maintainers of a private one.
     let flags = "-D warnings -A rustdoc::private_intra_doc_links";
     run(command.args(arguments).env("RUSTDOCFLAGS", flags), COMPILING)
-}
-
-fn rust(arguments: &[&str]) -> Result<(), String> {
-    install::faketime()?;
-    install::pebble()?;
-    let mut command = cargo(&["test", "--locked", "--no-fail-fast"]);
-    if !arguments.contains(&"-p") && !arguments.contains(&"--package") {
-        command.arg("--workspace");
-    }
-    run(command.args(arguments), COMPILING)
 }
 
 fn build(arguments: &[&str]) -> Result<(), String> {
