@@ -104,9 +104,7 @@ fn ask(server: &Server, asked: Asked, channel: &str, carrier: Carrier, token: &s
     connection.request(method, &target, &headers, body).expect("the server reads");
     let mut response = connection.head().expect("an answer");
     if response.status >= 400 {
-        while let Some(bytes) = connection.some_body().expect("a body") {
-            response.body.extend_from_slice(&bytes);
-        }
+        response.body = connection.rest_of_body().expect("a body");
     }
     response
 }
@@ -234,7 +232,7 @@ fn tokens_are_not_logged() {
         Connection::open(address).ask("GET", "/room/a", &[("cookie", &cookie)], None);
     }
     process.kill();
-    let logged: Vec<String> = stderr.iter().collect();
+    let logged = support::server::rest(&stderr);
     assert!(!logged.is_empty(), "everything is logged that can be");
     for line in logged {
         assert!(!line.contains("sesame") && !line.contains("eyJ"), "{line}");
@@ -262,10 +260,7 @@ fn a_key_file_that_changes_ends_what_it_permitted() {
     let begin = Instant::now();
     std::fs::write(&next, new.public_key_pem()).expect("a file");
     std::fs::rename(&next, &file).expect("a file");
-    let mut said = Vec::new();
-    while let Ok(Some(bytes)) = stream.some_body() {
-        said.extend_from_slice(&bytes);
-    }
+    let said = stream.rest_of_body().expect("the stream ends");
     assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("event: @end") && said.contains("key_removed"), "{said}");

@@ -84,9 +84,7 @@ impl<'a> Client<'a> {
         let head = self.connection.head().unwrap_or_else(|error| panic!("{ask:?}: {error}"));
         let mut response = head;
         if !matches!(ask, Ask::Head | Ask::HeadThatWaits) {
-            while let Some(bytes) = self.connection.some_body().expect("a body") {
-                response.body.extend(bytes);
-            }
+            response.body = self.connection.rest_of_body().expect("a body");
         }
         let status = match ask {
             Ask::NotModified => 304,
@@ -349,10 +347,7 @@ fn requests_during_a_stream_are_answered_after_it() {
     });
     for mut connection in streams {
         connection.set_read_timeout(Duration::from_secs(30));
-        let mut text = Vec::new();
-        while let Some(bytes) = connection.some_body().expect("it ends in order") {
-            text.extend(bytes);
-        }
+        let text = connection.rest_of_body().expect("it ends in order");
         let text = String::from_utf8(text).expect("UTF-8");
         assert!(text.contains("@live") && text.contains("@drain"), "{text}");
         for _ in 0..2 {

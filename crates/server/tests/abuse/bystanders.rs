@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::support::{Connection, Live, Transport};
+use crate::support::{Connection, DEADLINE, Live, Transport};
 
 /// A pause between messages, so that it is the attacker who uses the processor.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -40,7 +40,12 @@ impl Bystanders {
         let mut publisher = Connection::open(address);
         let thread = std::thread::spawn(move || {
             let mut took = Vec::new();
+            let mut last = None;
             while took.len() < ENOUGH || !told.load(Ordering::Relaxed) {
+                if told.load(Ordering::Relaxed) {
+                    let late = *last.get_or_insert_with(|| Instant::now() + DEADLINE);
+                    assert!(Instant::now() < late, "{} of {ENOUGH} messages came through", took.len());
+                }
                 let number = took.len();
                 let begun = Instant::now();
                 let body = number.to_string();

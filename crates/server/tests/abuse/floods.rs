@@ -8,7 +8,7 @@ use crate::http2::{
     self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Http2, Outcome, PADDED, PING, PRIORITY,
     RST_STREAM, SETTINGS, WINDOW_UPDATE, encoded, get, request,
 };
-use crate::support::soak;
+use crate::support::{Late, soak};
 
 /// Error codes (RFC 9113 §7).
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
@@ -140,7 +140,7 @@ fn pings_that_are_answered() {
     let attacked = Attacked::dev();
     let mut http2 = Http2::open(attacked.server.address);
     let ping = encoded(PING, 0, 0, &[7; 8]);
-    for _ in 0..many() / 1000 {
+    'flood: for _ in 0..many() / 1000 {
         if http2.send(&ping.repeat(1000)).is_err() {
             break;
         }
@@ -148,7 +148,10 @@ fn pings_that_are_answered() {
         while answered < 1000 {
             match http2.next() {
                 Ok(frame) => answered += usize::from(frame.kind == PING),
-                Err(_) => break,
+                Err(error) => {
+                    assert!(!http2::is_timeout(&error), "{answered} of 1000 were answered");
+                    break 'flood;
+                }
             }
         }
     }
@@ -232,8 +235,9 @@ fn more_streams_than_allowed() {
     let mut http2 = Http2::open(attacked.server.address);
     let flood: Vec<u8> = (0..5000).flat_map(|i| get(2 * i + 1, "/log/quiet?live=sse")).collect();
     let _ = http2.send(&flood);
+    let late = Late::for_("a refusal");
     let refused = loop {
-        match http2.next() {
+        match late.check().and_then(|()| http2.next()) {
             Ok(frame) if frame.kind == RST_STREAM => break true,
             Ok(frame) if frame.kind == http2::GOAWAY => break true,
             Ok(_) => {}

@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::support::DEADLINE;
+use crate::support::{DEADLINE, Late};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of a frame's head (RFC 9113 §4.1).
@@ -92,7 +92,9 @@ impl Http2 {
 
     /// The next frame.
     pub(crate) fn next(&mut self) -> io::Result<Frame> {
+        let late = Late::for_("a frame");
         loop {
+            late.check()?;
             if let Some(&[a, b, c, kind, flags, w, x, y, z]) = self.input.first_chunk::<HEAD>() {
                 let end = HEAD + u32::from_be_bytes([0, a, b, c]) as usize;
                 if self.input.len() >= end {
@@ -115,8 +117,9 @@ impl Http2 {
         if self.send(&encoded(PING, 0, 0, &MARK)).is_err() {
             return;
         }
+        let late = Late::for_("the answer to a ping");
         loop {
-            match self.next() {
+            match late.check().and_then(|()| self.next()) {
                 Ok(Frame { kind: PING, flags: ACK, payload, .. }) if payload == MARK => return,
                 Ok(_) => {}
                 Err(error) if is_timeout(&error) => panic!("it does not settle"),
@@ -127,10 +130,12 @@ impl Http2 {
 
     /// What becomes of the request on `stream`; settings and pings are answered meanwhile.
     pub(crate) fn outcome(&mut self, stream: u32) -> Outcome {
+        // Pings of the server keep a connection from being silent.
+        let late = Late::for_("the end of a stream");
         loop {
-            let frame = match self.next() {
+            let frame = match late.check().and_then(|()| self.next()) {
                 Ok(frame) => frame,
-                Err(error) if is_timeout(&error) => panic!("nothing becomes of stream {stream}"),
+                Err(error) if is_timeout(&error) => panic!("nothing becomes of stream {stream}: {error}"),
                 Err(_) => return Outcome::Closed,
             };
             match frame {

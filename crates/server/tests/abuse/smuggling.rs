@@ -8,8 +8,7 @@ use crate::support::{Connection, Server};
 const HIDDEN: &str = "POST /log/hidden HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n1";
 
 fn all(connection: &mut Connection) -> String {
-    while connection.receive().is_ok() {}
-    String::from_utf8_lossy(&connection.take_received()).into_owned()
+    String::from_utf8_lossy(&connection.rest()).into_owned()
 }
 
 /// The statuses of all answers to these bytes, after which nothing more is sent.

@@ -1,7 +1,6 @@
 //! Many at once: clients that connect and leave, and clients that all come back in the same moment.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -10,7 +9,7 @@ use socket2::SockRef;
 use crate::attacked::{Attacked, MEMORY};
 use crate::http2::{self, Http2};
 use crate::support::websocket::frame;
-use crate::support::{Connection, DEADLINE, Live, Server, Transport, WebSocket, offset, soak};
+use crate::support::{Connection, DEADLINE, Live, Meeting, Server, Transport, WebSocket, offset, soak};
 use plainwire::protocol::websocket::OpCode;
 
 /// Connects, does a little, and leaves without a word.
@@ -68,6 +67,8 @@ fn connect_and_leave() {
 fn all_come_back_at_once() {
     const THREADS: usize = 16;
     const MISSED: u64 = 5;
+    /// How long it may take until the last is back.
+    const PATIENCE: Duration = Duration::from_secs(60);
     let clients = if soak() { 9_600 } else { 800 };
     raise_descriptors();
     let mut server = Server::dev_set(&[("LIMITS_CONNECTIONS_PER_ADDRESS", "15000")]);
@@ -76,7 +77,7 @@ fn all_come_back_at_once() {
     let open = |cursor: &str, number: usize| {
         let transport = if number.is_multiple_of(2) { Transport::Sse } else { Transport::WebSocket };
         // A listener's queue may be full for a moment; then the connection is tried again, as every client does.
-        let late = Instant::now() + Duration::from_secs(60);
+        let late = Instant::now() + PATIENCE;
         loop {
             match Live::open(address, transport, &format!("/log/storm?since={cursor}")) {
                 Ok(live) => return live,
@@ -102,16 +103,16 @@ fn all_come_back_at_once() {
     for i in 0..MISSED {
         server.accepted("/log/storm", &format!("{}", i + 2));
     }
-    let together = Barrier::new(THREADS);
+    let (all_left, all_back) = (Meeting::of(THREADS), Meeting::of(THREADS));
     let mut took: Vec<Duration> = std::thread::scope(|scope| {
         let threads: Vec<_> = held
             .into_iter()
             .map(|mine| {
-                let (first, together) = (&first, &together);
+                let (first, all_left, all_back) = (&first, &all_left, &all_back);
                 scope.spawn(move || {
                     let count = mine.len();
                     drop(mine);
-                    together.wait();
+                    all_left.wait(DEADLINE);
                     let begun = Instant::now();
                     let mut back: Vec<Live> = (0..count).map(|i| open(first, i)).collect();
                     let resumed = back.iter_mut().map(|live| {
@@ -123,7 +124,7 @@ fn all_come_back_at_once() {
                         begun.elapsed()
                     });
                     let took = resumed.collect::<Vec<_>>();
-                    together.wait();
+                    all_back.wait(2 * PATIENCE);
                     took
                 })
             })
@@ -137,7 +138,7 @@ fn all_come_back_at_once() {
         took[took.len() / 2],
         server.resident_bytes() >> 20
     );
-    assert!(last < Duration::from_secs(60), "the last was resumed after {last:?}");
+    assert!(last < PATIENCE, "the last was resumed after {last:?}");
 }
 
 /// This process, and the server that it starts, may have as many descriptors as the system allows, up to what the test needs.

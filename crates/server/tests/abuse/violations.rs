@@ -5,6 +5,7 @@ use crate::http2::{
     self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Http2, Outcome, PADDED, PING, PUSH_PROMISE,
     RST_STREAM, SETTINGS, WINDOW_UPDATE, block, encoded, get, request,
 };
+use crate::support::Late;
 
 const METHOD: (&str, &str) = (":method", "GET");
 const SCHEME: (&str, &str) = (":scheme", "http");
@@ -128,8 +129,9 @@ fn frames_that_break_the_protocol() {
     for (what, bytes) in cases {
         let mut http2 = Http2::open(attacked.server.address);
         let _ = http2.send(&bytes);
+        let late = Late::for_("an end");
         let outcome = loop {
-            match http2.next() {
+            match late.check().and_then(|()| http2.next()) {
                 Ok(frame) if frame.kind == http2::GOAWAY => break "told",
                 Ok(frame) if frame.kind == RST_STREAM => break "reset",
                 Ok(_) => {}

@@ -317,9 +317,7 @@ fn over_http1(world: &mut World, who: &Who, number: usize) {
         if endless || head.header("connection") == Some("close") {
             connection = world.server.connect();
         } else if way.method != "HEAD" {
-            while let Some(bytes) = connection.some_body().expect("a body") {
-                body.extend_from_slice(&bytes);
-            }
+            body = connection.rest_of_body().expect("a body");
         }
         let reason = if way.method == "HEAD" { String::new() } else { reason(&body) };
         world.check(&what, who, way.right, CHANNELS[number], head.status, &reason);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::server::attach;
+use crate::support::server::{attach, rest};
 use crate::support::{Connection, DEADLINE, Live, Transport, token};
 
 /// A server whose standard output and standard error are kept, line by line.
@@ -83,8 +83,8 @@ impl Logged {
     fn everything(mut self) -> String {
         self.child.kill().expect("a running process");
         self.child.wait().expect("a child");
-        self.seen.extend(self.stdout.iter());
-        self.seen.extend(self.stderr.iter());
+        self.seen.extend(rest(&self.stdout));
+        self.seen.extend(rest(&self.stderr));
         self.seen.join("\n")
     }
 }
@@ -186,7 +186,7 @@ fn nothing_from_outside_makes_a_line_of_its_own() {
             let mut connection = logged.connect();
             connection.send(raw);
             connection.finish();
-            while !connection.ends() {}
+            connection.rest();
         }
         let mut websocket = crate::support::WebSocket::open(logged.address, "/chat/a");
         for text in [
@@ -286,7 +286,7 @@ fn no_secret_is_in_any_log_at_any_level() {
         .as_bytes(),
     );
     broken.finish();
-    while !broken.ends() {}
+    broken.rest();
     logged.connect().ask("GET", "/chat/last", &[("x-request-id", "the-last")], None);
     logged.wait_for("the last request", |line| line.contains("the-last"));
     thread::park_timeout(SETTLE);

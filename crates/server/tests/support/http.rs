@@ -10,7 +10,7 @@ use rustls::{ClientConfig, ClientConnection};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use super::DEADLINE;
+use super::{DEADLINE, Late};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 16 << 10;
@@ -112,7 +112,9 @@ impl Connection {
     pub(crate) fn secured(mut self, config: &Arc<ClientConfig>, name: &str) -> io::Result<Connection> {
         let name = name.to_owned().try_into().expect("a name");
         let mut tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+        let late = Late::for_("the end of a handshake");
         while tls.is_handshaking() {
+            late.check()?;
             tls.complete_io(&mut self.stream)?;
         }
         self.tls = Some(Box::new(tls));
@@ -191,19 +193,31 @@ impl Connection {
 
     fn with_body(&mut self, mut response: Response, method: &str) -> io::Result<Response> {
         if method != "HEAD" {
-            while let Some(bytes) = self.some_body()? {
-                response.body.extend_from_slice(&bytes);
-            }
+            response.body = self.rest_of_body()?;
         }
         Ok(response)
     }
 
+    /// What is left of the body, to its end, which is waited for.
+    pub(crate) fn rest_of_body(&mut self) -> io::Result<Vec<u8>> {
+        // Heartbeats keep a stream from being silent.
+        let late = Late::for_("the end of a body");
+        let mut body = Vec::new();
+        while let Some(bytes) = self.some_body()? {
+            body.extend_from_slice(&bytes);
+            late.check()?;
+        }
+        Ok(body)
+    }
+
     /// Reads the head of an answer.
     pub(crate) fn head(&mut self) -> io::Result<Response> {
+        let late = Late::for_("the head of an answer");
         let end = loop {
             if let Some(at) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at;
             }
+            late.check()?;
             self.receive()?;
         };
         let head = String::from_utf8(self.received.drain(..end + 4).take(end).collect()).expect("ASCII");
@@ -283,6 +297,20 @@ impl Connection {
         Ok(())
     }
 
+    /// What comes until the peer ends the connection, in order or not; that it does is waited for.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let late = Late::for_("the end of a connection");
+        loop {
+            let Err(error) = late.check().and_then(|()| self.receive()) else { continue };
+            let silent = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+            let received = self.take_received();
+            let text = String::from_utf8_lossy(&received);
+            assert!(!silent, "the connection does not end: {error}; what came: {text:?}");
+            return received;
+        }
+    }
+
     /// Whether the peer ends the connection, in order or not, without saying any more.
     pub(crate) fn ends(&mut self) -> bool {
         match self.receive() {
@@ -304,7 +332,9 @@ impl Connection {
     }
 
     fn line(&mut self) -> io::Result<String> {
+        let late = Late::for_("the end of a line");
         loop {
+            late.check()?;
             if let Some(at) = self.received.windows(2).position(|window| window == b"\r\n") {
                 let line: Vec<u8> = self.received.drain(..at + 2).take(at).collect();
                 return Ok(String::from_utf8(line).expect("ASCII"));

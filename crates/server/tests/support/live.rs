@@ -8,7 +8,7 @@ use std::time::Duration;
 use plainwire::protocol::websocket::DeflateConfig;
 use serde_json::{Value, json};
 
-use super::{Connection, WebSocket};
+use super::{Connection, Late, WebSocket};
 
 /// How a client receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,10 @@ impl Live {
 
     /// The next event; an error at the end of the stream.
     pub(crate) fn next(&mut self) -> io::Result<Event> {
+        // Heartbeats keep a connection from being silent.
+        let late = Late::for_("an event");
         while self.events.is_empty() {
+            late.check()?;
             self.read()?;
         }
         Ok(self.events.pop_front().expect("there is one"))
@@ -111,8 +114,9 @@ impl Live {
 
     /// The next message, control events skipped.
     pub(crate) fn message(&mut self) -> Event {
+        let late = Late::for_("a message");
         loop {
-            let event = self.next().expect("a message");
+            let event = late.check().and_then(|()| self.next()).expect("a message");
             if !event.is_control() {
                 return event;
             }

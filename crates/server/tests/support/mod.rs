@@ -11,7 +11,9 @@ pub(crate) mod token;
 pub(crate) mod watched;
 pub(crate) mod websocket;
 
-use std::time::Duration;
+use std::io;
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 pub(crate) use http::{Connection, Response};
 pub(crate) use live::{Event, Live, Transport};
@@ -20,6 +22,57 @@ pub(crate) use websocket::WebSocket;
 
 /// How long anything may take before a test fails: far above what a slow machine needs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A point in time by which something is to have happened. A wait may be ended by each byte that comes and begin again: it is over
+/// all the same when it is late.
+#[derive(Clone, Copy)]
+pub(crate) struct Late {
+    at: Instant,
+    what: &'static str,
+}
+
+impl Late {
+    /// What is waited for.
+    pub(crate) fn for_(what: &'static str) -> Late {
+        Late { at: Instant::now() + DEADLINE, what }
+    }
+
+    /// An error if it is late.
+    pub(crate) fn check(self) -> io::Result<()> {
+        if Instant::now() < self.at {
+            return Ok(());
+        }
+        let reason = format!("waited in vain for {}, within {} s", self.what, DEADLINE.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, reason))
+    }
+}
+
+/// Where threads wait for one another; but not for ever, as one of them may have panicked on its way there.
+pub(crate) struct Meeting {
+    expected: usize,
+    arrived: Mutex<usize>,
+    more: Condvar,
+}
+
+impl Meeting {
+    pub(crate) fn of(expected: usize) -> Meeting {
+        Meeting { expected, arrived: Mutex::new(0), more: Condvar::new() }
+    }
+
+    /// Waits until all have come, each of them once.
+    #[track_caller]
+    pub(crate) fn wait(&self, most: Duration) {
+        let mut arrived = self.arrived.lock().expect("nobody panics with it");
+        *arrived += 1;
+        self.more.notify_all();
+        let (arrived, waited) = self
+            .more
+            .wait_timeout_while(arrived, most, |arrived| *arrived < self.expected)
+            .expect("nobody panics with it");
+        let arrived = *arrived;
+        assert!(!waited.timed_out(), "{arrived} of {} threads came within {most:?}", self.expected);
+    }
+}
 
 /// The seed of a test that rolls dice: `PLAINWIRE_SEED`, else a new one. It is printed, and shown when the test fails.
 pub(crate) fn seed() -> u64 {

@@ -1,10 +1,10 @@
 //! The real binary as a process that does not outlive its test.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ impl Process {
     /// Ends it as no program can resist.
     pub(crate) fn kill(&mut self) {
         self.0.kill().expect("a running process");
-        self.0.wait().expect("a child");
+        self.wait();
     }
 
     /// Waits for its end.
@@ -355,11 +355,11 @@ pub(crate) fn run(args: &[&str]) -> Output {
     let mut command = Command::new(PLAINWIRE);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = Process(command.spawn().expect("the binary starts"));
+    let stdout = everything(process.0.stdout.take().expect("piped"));
+    let stderr = everything(process.0.stderr.take().expect("piped"));
     let status = process.wait();
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    process.0.stdout.take().expect("piped").read_to_end(&mut stdout).expect("output");
-    process.0.stderr.take().expect("piped").read_to_end(&mut stderr).expect("output");
-    Output { status, stdout, stderr }
+    let heard = |said: Receiver<Vec<u8>>| said.recv_timeout(DEADLINE).expect("its output ends when it does");
+    Output { status, stdout: heard(stdout), stderr: heard(stderr) }
 }
 
 fn launch(
@@ -385,7 +385,7 @@ pub(crate) fn attach(mut command: Command) -> (Process, SocketAddr, Receiver<Str
         let left = late.saturating_duration_since(Instant::now());
         let Ok(line) = stdout.recv_timeout(left) else {
             process.kill();
-            panic!("the server does not start: {:?}", stderr.iter().collect::<Vec<_>>());
+            panic!("the server does not start: {:?}", rest(&stderr));
         };
         let address = line.split("://").nth(1).and_then(|rest| {
             rest.split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').next()?.parse().ok()
@@ -394,6 +394,29 @@ pub(crate) fn attach(mut command: Command) -> (Process, SocketAddr, Receiver<Str
             return (process, address, stderr);
         }
     }
+}
+
+/// Reads everything there is, while the process runs: a full pipe would stop it.
+fn everything(mut stream: impl std::io::Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, said) = channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes);
+        sender.send(bytes)
+    });
+    said
+}
+
+/// The lines that a process said and that nobody looked at, once it has ended.
+pub(crate) fn rest(lines: &Receiver<String>) -> Vec<String> {
+    let late = Instant::now() + DEADLINE;
+    let next = || lines.recv_timeout(late.saturating_duration_since(Instant::now()));
+    std::iter::from_fn(|| match next() {
+        Ok(line) => Some(line),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("the output of a process that has ended does not end"),
+    })
+    .collect()
 }
 
 fn lines(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {

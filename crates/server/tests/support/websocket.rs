@@ -11,7 +11,7 @@ use plainwire::protocol::websocket::{
 };
 use serde_json::Value;
 
-use super::{Connection, DEADLINE, Response};
+use super::{Connection, DEADLINE, Late, Response};
 
 /// Largest message that a client takes.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -77,7 +77,9 @@ impl WebSocket {
 
     /// The next that comes, whatever it is.
     pub(crate) fn next(&mut self) -> io::Result<Incoming> {
+        let late = Late::for_("a frame");
         loop {
+            late.check()?;
             match self.decoder.decode(&mut self.input) {
                 Ok(Some(incoming)) => return Ok(incoming),
                 Ok(None) => {
