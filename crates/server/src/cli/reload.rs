@@ -1,12 +1,12 @@
 //! Another configuration for a running server: on SIGHUP, and when the file changes.
 
 use std::fs;
-use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use plainwire::Plainwire;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Serve, serve};
@@ -14,25 +14,36 @@ use super::{Serve, serve};
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What tells one content of a file from another, without reading it.
-type Stamp = Option<(SystemTime, u64)>;
+/// What tells one content of a file from another, without reading it: time of change, size and inode.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+/// A configuration file that a server follows.
+pub(super) struct Followed<'a> {
+    file: &'a Serve,
+    seen: Stamp,
+}
+
+impl Followed<'_> {
+    /// To be called before the file is read: what changes from then on is noticed.
+    pub(super) fn new(file: &Serve) -> Followed<'_> {
+        Followed { file, seen: stamp(&file.config) }
+    }
+}
 
 /// Has the server follow its configuration file. Does not end by itself. Without a file there is nothing to follow.
-pub(super) async fn on_change(live: &Plainwire, file: Option<&Serve>) -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut seen = file.and_then(|file| stamp(&file.config));
+pub(super) async fn on_change(live: &Plainwire, mut hangups: Signal, mut followed: Option<Followed<'_>>) {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let asked = tokio::select! {
-            _ = hangup.recv() => true,
+            _ = hangups.recv() => true,
             _ = look.tick() => false,
         };
-        let Some(file) = file else { continue };
+        let Some(Followed { file, seen }) = &mut followed else { continue };
         let now = stamp(&file.config);
         // A file that is gone for a moment is being replaced.
-        if asked || (now != seen && now.is_some()) {
-            seen = now;
+        if asked || (now != *seen && now.is_some()) {
+            *seen = now;
             reload(live, file).await;
         }
     }
@@ -52,5 +63,5 @@ async fn reload(live: &Plainwire, file: &Serve) {
 
 fn stamp(path: &Path) -> Stamp {
     let about = fs::metadata(path).ok()?;
-    Some((about.modified().ok()?, about.len()))
+    Some((about.modified().ok()?, about.len(), about.ino()))
 }

@@ -8,6 +8,7 @@ use plainwire::{Config, Plainwire, Stopped};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::reload::Followed;
 use super::{Common, Dev, Failure, Serve, logs, reload};
 
 /// Starts in dev mode.
@@ -30,8 +31,9 @@ pub(super) fn dev(dev: Dev) -> Result<(), Failure> {
 /// Starts with a configuration.
 pub(super) fn serve(serve: Serve) -> Result<(), Failure> {
     logs::start(serve.common.log_format);
+    let followed = Followed::new(&serve);
     let config = load(&serve)?;
-    run(config, None, &serve.common, Some(&serve))
+    run(config, None, &serve.common, Some(followed))
 }
 
 pub(super) fn load(serve: &Serve) -> Result<Config, Failure> {
@@ -51,7 +53,12 @@ fn apply(config: &mut Config, common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(config: Config, dev: Option<&Common>, common: &Common, file: Option<&Serve>) -> Result<(), Failure> {
+fn run(
+    config: Config,
+    dev: Option<&Common>,
+    common: &Common,
+    file: Option<Followed<'_>>,
+) -> Result<(), Failure> {
     plainwire::raise_descriptors();
     // Accepting connections and waiting for signals; the workers have threads of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -73,6 +80,9 @@ fn run(config: Config, dev: Option<&Common>, common: &Common, file: Option<&Serv
             Some(wanted) => Some(TcpListener::bind(wanted).await.map_err(|error| in_use(wanted, &error))?),
             None => None,
         };
+        // Before anybody knows where it listens: whoever does may send it a signal.
+        let mut signals = StopSignals::new()?;
+        let hangups = signal(SignalKind::hangup())?;
         match dev {
             Some(_) => banner(&format!("{scheme}://{address}"), &data)?,
             None => {
@@ -92,10 +102,9 @@ fn run(config: Config, dev: Option<&Common>, common: &Common, file: Option<&Serv
                 }
             });
         }
-        let mut signals = StopSignals::new()?;
         tokio::select! {
             served = live.serve(listener) => served?,
-            never = reload::on_change(&live, file) => never?,
+            () = reload::on_change(&live, hangups, file) => {}
             signal = signals.next() => {
                 let open = live.open_connections();
                 tracing::info!(%signal, open, "stopping: clients are told to come back; another signal stops at once");
