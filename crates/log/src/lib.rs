@@ -4,11 +4,14 @@
 //! | --- | --- | --- |
 //! | [`memory`] | nothing | a lock |
 //! | [`disk`] | the process and the machine, as each channel's [`Durability`] says | one commit thread |
+//! | [`redis`](mod@redis) | what Redis survives | a script in Redis |
 
 mod api;
 mod clock;
 pub mod disk;
+mod follow;
 pub mod memory;
+pub mod redis;
 mod retention;
 pub mod stats;
 #[doc(hidden)]

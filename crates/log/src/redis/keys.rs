@@ -1,0 +1,81 @@
+//! What a channel is called in Redis.
+
+use plainwire_protocol::ChannelName;
+
+/// The keys of one channel. They have the channel's name as their hash tag, so that in a cluster they are in one slot.
+pub(super) struct Keys {
+    base: String,
+}
+
+impl Keys {
+    pub(super) fn of(prefix: &str, channel: &ChannelName) -> Keys {
+        Keys { base: format!("{prefix}{{{}}}", escape(channel.as_str())) }
+    }
+
+    /// Where the channel stands: a hash.
+    pub(super) fn head(&self) -> String {
+        format!("{}:head", self.base)
+    }
+
+    /// Its messages: a stream whose ids are their offsets.
+    pub(super) fn log(&self) -> String {
+        format!("{}:log", self.base)
+    }
+
+    /// Its state: a string.
+    pub(super) fn state(&self) -> String {
+        format!("{}:state", self.base)
+    }
+
+    /// The outcomes of its idempotency keys: a hash. Being fields, keys of different channels cannot meet.
+    pub(super) fn outcomes(&self) -> String {
+        format!("{}:keys", self.base)
+    }
+
+    /// Its idempotency keys in the order in which they were used: a list.
+    pub(super) fn order(&self) -> String {
+        format!("{}:order", self.base)
+    }
+
+    /// Where commits are announced: a channel of Redis.
+    pub(super) fn news(&self) -> String {
+        self.base.clone()
+    }
+}
+
+/// The channel that commits are announced for at `news`.
+pub(super) fn channel_of(prefix: &str, news: &[u8]) -> Option<ChannelName> {
+    let name = news.strip_prefix(prefix.as_bytes())?.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    let name = unescape(std::str::from_utf8(name).ok()?)?;
+    ChannelName::parse(&name).or_else(|_| ChannelName::system(&name)).ok()
+}
+
+/// A hash tag ends with the first `}` (Redis Cluster specification, "Hash tags"), so names may have none.
+fn escape(name: &str) -> String {
+    name.replace('%', "%25").replace('{', "%7B").replace('}', "%7D")
+}
+
+fn unescape(tag: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(tag).decode_utf8().ok().map(String::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_channel_has_a_tag_of_its_own_and_is_found_by_it() {
+        let names = ["a", "a/b", "}", "{", "{}", "%7D", "%25", "%", "{a}", "chat/général"];
+        let mut seen = std::collections::HashSet::new();
+        for name in names {
+            let channel = ChannelName::parse(name).unwrap();
+            let keys = Keys::of("plainwire:", &channel);
+            assert_eq!(channel_of("plainwire:", keys.news().as_bytes()), Some(channel));
+            let tag = keys.log();
+            let tag = &tag[tag.find('{').unwrap() + 1..tag.find('}').unwrap()];
+            assert!(!tag.is_empty() && seen.insert(tag.to_owned()), "{name}: {tag}");
+        }
+        assert_eq!(channel_of("plainwire:", b"other:{a}"), None);
+        assert_eq!(channel_of("plainwire:", b"plainwire:{@revocations}").unwrap().as_str(), "@revocations");
+    }
+}

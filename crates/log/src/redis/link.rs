@@ -1,0 +1,226 @@
+//! The connection to Redis: made, watched, and made again.
+//!
+//! One connection carries commands and announcements, so that what a node hears has one order: an announcement that comes before an
+//! answer was made before it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
+    RedisError, Value,
+};
+use tokio::sync::watch;
+
+use super::RedisOptions;
+use crate::LogError;
+
+/// Requests that wait for the connection to take them.
+const BUFFERED: usize = 1024;
+
+/// A connection that works, as far as anybody knows.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) connection: MultiplexedConnection,
+    /// Which one it is.
+    pub(super) number: u64,
+}
+
+/// The connection as it is now.
+pub(super) struct Link {
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone)]
+enum State {
+    /// There is none. Why.
+    Down(LogError),
+    Up(Live),
+    Closed,
+}
+
+impl Link {
+    pub(super) fn new() -> Link {
+        Link { state: watch::Sender::new(State::Down(LogError::new("not connected to Redis yet"))) }
+    }
+
+    /// The connection, waiting for it until a time.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn live(&self, until: Instant) -> Result<Live, LogError> {
+        let mut state = self.state.subscribe();
+        loop {
+            match &*state.borrow_and_update() {
+                State::Up(live) => return Ok(live.clone()),
+                State::Closed => return Err(closed()),
+                State::Down(why) if Instant::now() >= until => return Err(why.clone()),
+                State::Down(_) => {}
+            }
+            // In either case the state says what to do.
+            let _ = tokio::time::timeout_at(until.into(), state.changed()).await;
+        }
+    }
+
+    /// The connection, if there is one at this moment.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn now(&self) -> Result<Live, LogError> {
+        match &*self.state.borrow() {
+            State::Up(live) => Ok(live.clone()),
+            State::Down(why) => Err(why.clone()),
+            State::Closed => Err(closed()),
+        }
+    }
+
+    pub(super) fn up(&self, live: Live) {
+        self.change(|state| !matches!(state, State::Closed), State::Up(live));
+    }
+
+    /// There is no connection, or the one of this number is no good any more.
+    pub(super) fn down(&self, number: Option<u64>, why: LogError) {
+        let is_meant = |state: &State| match (state, number) {
+            (State::Up(live), Some(number)) => live.number == number,
+            (State::Up(_), None) | (State::Closed, _) => false,
+            (State::Down(_), number) => number.is_none(),
+        };
+        self.change(is_meant, State::Down(why));
+    }
+
+    pub(super) fn close(&self) {
+        self.change(|_| true, State::Closed);
+    }
+
+    /// Resolves once the connection of this number is down, or all is closed.
+    pub(super) async fn ended(&self, number: u64) {
+        let is_other = |state: &State| !matches!(state, State::Up(live) if live.number == number);
+        // The sender is ours.
+        let _ = self.state.subscribe().wait_for(is_other).await;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(*self.state.borrow(), State::Closed)
+    }
+
+    fn change(&self, condition: impl Fn(&State) -> bool, next: State) {
+        self.state.send_if_modified(|state| {
+            let changes = condition(state);
+            if changes {
+                *state = next;
+            }
+            changes
+        });
+    }
+}
+
+/// Where Redis is.
+pub(super) struct Address {
+    /// How to connect: credentials, database, TLS; and where to, unless sentinels say so.
+    server: ConnectionInfo,
+    sentinels: Vec<Client>,
+    master: Option<String>,
+    timeout: Duration,
+}
+
+impl Address {
+    /// # Errors
+    /// Which option is wrong.
+    pub(super) fn new(options: &RedisOptions) -> Result<Address, LogError> {
+        let info = |url: &str| {
+            let info = url.into_connection_info();
+            info.map_err(|error| {
+                LogError::new(format!("'{}' is no address of Redis: {error}", without_password(url)))
+            })
+        };
+        let server = info(&options.url)?;
+        let settings = server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let server = server.set_redis_settings(settings);
+        let sentinels = options.sentinels.iter().map(|url| {
+            Client::open(info(url)?).map_err(|error| LogError::new(format!("a sentinel's address: {error}")))
+        });
+        let sentinels = sentinels.collect::<Result<Vec<_>, LogError>>()?;
+        let master = (!sentinels.is_empty()).then(|| options.master.clone());
+        Ok(Address { server, sentinels, master, timeout: options.timeout })
+    }
+
+    /// Where the master is: as the first sentinel that answers says, or as configured.
+    pub(super) async fn find(&self) -> Result<ConnectionAddr, LogError> {
+        let Some(master) = &self.master else { return Ok(self.server.addr().clone()) };
+        let mut last = LogError::new("there are no sentinels");
+        for sentinel in &self.sentinels {
+            match ask(sentinel, master, self.timeout).await {
+                Ok(Some((host, port))) => return Ok(self.at(host, port)),
+                Ok(None) => last = LogError::new(format!("a sentinel knows no master '{master}'")),
+                Err(error) => last = LogError::new(format!("a sentinel does not answer: {error}")),
+            }
+        }
+        Err(last)
+    }
+
+    fn at(&self, host: String, port: u16) -> ConnectionAddr {
+        match self.server.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        }
+    }
+
+    /// Whether sentinels say where the master is.
+    pub(super) fn may_move(&self) -> bool {
+        self.master.is_some()
+    }
+
+    /// Connects to the master. What it has to say of its own accord goes to `ear`.
+    pub(super) async fn connect(
+        &self,
+        to: &ConnectionAddr,
+        ear: impl AsyncPushSender,
+    ) -> Result<MultiplexedConnection, LogError> {
+        let failed = |error: RedisError| LogError::new(format!("cannot connect to Redis at {to}: {error}"));
+        let client = Client::open(self.server.clone().set_addr(to.clone())).map_err(failed)?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
+            .set_pipeline_buffer_size(BUFFERED)
+            .set_push_sender(ear);
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)?;
+        let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connection).await.map_err(failed)?;
+        match role.first() {
+            Some(Value::BulkString(role)) if role == b"master" => Ok(connection),
+            role => Err(LogError::new(format!("Redis at {to} is no master: its role is {role:?}"))),
+        }
+    }
+}
+
+/// Asks a sentinel for the address of a master (`SENTINEL GET-MASTER-ADDR-BY-NAME`).
+async fn ask(
+    sentinel: &Client,
+    master: &str,
+    timeout: Duration,
+) -> redis::RedisResult<Option<(String, u16)>> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(timeout))
+        .set_response_timeout(Some(timeout));
+    let mut connection = sentinel.get_multiplexed_async_connection_with_config(&config).await?;
+    redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).query_async(&mut connection).await
+}
+
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        _ => url.to_owned(),
+    }
+}
+
+pub(super) fn closed() -> LogError {
+    LogError::new("the log is closed")
+}
+
+/// What went wrong with a request, for whoever runs the server.
+pub(super) fn failed(error: &RedisError) -> LogError {
+    LogError(Arc::from(format!("Redis: {error}")))
+}

@@ -1,0 +1,163 @@
+//! What is stored in Redis and announced there, and the way back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use plainwire_protocol::{
+    Ancestor, ChannelName, Epoch, EventName, Json, Lineage, Message, Millis, Offset, Position,
+};
+use redis::Value;
+
+use crate::follow::{Arrival, Look};
+use crate::{Commit, NewMessage, Outcome};
+
+/// Something that this engine has not written.
+#[derive(Debug)]
+pub(super) struct Garbled;
+
+/// What a message has beside its data: nothing, or a JSON array of its event and its sender.
+pub(super) fn header(message: &NewMessage) -> Vec<u8> {
+    if message.event.is_none() && message.from.is_none() {
+        return Vec::new();
+    }
+    let header = (message.event.as_ref().map(EventName::as_str), message.from.as_deref());
+    Json::of(&header).as_bytes().to_vec()
+}
+
+fn message(
+    channel: &ChannelName,
+    position: Position,
+    at: Millis,
+    header: &[u8],
+    data: Bytes,
+) -> Result<Arc<Message>, Garbled> {
+    let (event, from): (Option<String>, Option<String>) = match header {
+        b"" => (None, None),
+        header => serde_json::from_slice(header).map_err(|_| Garbled)?,
+    };
+    let event = event.map(|event| EventName::parse(&event).map_err(|_| Garbled)).transpose()?;
+    let data = json(data)?;
+    Ok(Arc::new(Message { channel: channel.clone(), position, event, data, at, from: from.map(Arc::from) }))
+}
+
+fn json(text: Bytes) -> Result<Json, Garbled> {
+    simdutf8::basic::from_utf8(&text).map_err(|_| Garbled)?;
+    Ok(Json::from_trusted(text))
+}
+
+/// Reads an announcement: a line of what is common, the messages, each with the lengths of its header and its data before
+/// it, and the state.
+pub(super) fn announcement(channel: &ChannelName, text: Bytes) -> Result<Arrival, Garbled> {
+    let end = text.iter().position(|&byte| byte == b'\n').ok_or(Garbled)?;
+    let line = std::str::from_utf8(&text[..end]).map_err(|_| Garbled)?;
+    let mut fields = line.split(' ');
+    let mut field = || fields.next().ok_or(Garbled);
+    let epoch: Epoch = field()?.parse().map_err(|()| Garbled)?;
+    let (first, count): (u64, u64) = (parse(field()?)?, parse(field()?)?);
+    let (trimmed, at) = (Offset::new(parse(field()?)?), Millis(parse(field()?)?));
+    let _node = field()?;
+    let state = field()?;
+    let mut rest = text.slice(end + 1..);
+    let mut messages = Vec::new();
+    for offset in first..first.checked_add(count).ok_or(Garbled)? {
+        let end = rest.iter().position(|&byte| byte == b':').ok_or(Garbled)?;
+        let lengths = std::str::from_utf8(&rest[..end]).map_err(|_| Garbled)?;
+        let (header, data) = lengths.split_once(',').ok_or(Garbled)?;
+        let (header, data): (usize, usize) = (parse(header)?, parse(data)?);
+        let begin = end + 1;
+        if rest.len() < begin + header + data {
+            return Err(Garbled);
+        }
+        let position = Position::new(epoch, Offset::new(offset));
+        let body = rest.slice(begin + header..begin + header + data);
+        messages.push(message(channel, position, at, &rest[begin..begin + header], body)?);
+        rest = rest.slice(begin + header + data..);
+    }
+    let state = match state {
+        "n" => None,
+        "=" => messages.last().map(|message| message.data.clone()),
+        _ => Some(json(rest)?),
+    };
+    let after = Offset::new(first.checked_sub(1).ok_or(Garbled)?);
+    Ok(Arrival { epoch, after, commit: Commit { channel: channel.clone(), messages, state, trimmed } })
+}
+
+/// Reads the answer of `look.lua`.
+pub(super) fn look(channel: &ChannelName, answer: Value) -> Result<Look, Garbled> {
+    let Value::Array(fields) = answer else { return Err(Garbled) };
+    let mut fields = fields.into_iter().map(bulk);
+    let mut field = || fields.next().ok_or(Garbled)?;
+    let epoch: Epoch = text(&field()?)?.parse().map_err(|()| Garbled)?;
+    let lineage = lineage(text(&field()?)?)?;
+    let position = Position::new(epoch, Offset::new(parse(text(&field()?)?)?));
+    let trimmed = Offset::new(parse(text(&field()?)?)?);
+    let stated = field()?;
+    let state = field()?;
+    let state = match stated.is_empty() || state.is_empty() {
+        true => None,
+        false => Some((Position::new(epoch, Offset::new(parse(text(&stated)?)?)), json(state)?)),
+    };
+    let located = field()?;
+    let located = match located.is_empty() {
+        true => None,
+        false => Some(Offset::new(parse(text(&located)?)?)),
+    };
+    let mut messages = Vec::new();
+    // They are dense, and the first follows what was asked for, or what is trimmed.
+    let mut offset = located.unwrap_or(Offset::ZERO).max(trimmed);
+    while let Some(at) = fields.next() {
+        let at = Millis(parse(text(&at?)?)?);
+        let header = fields.next().ok_or(Garbled)??;
+        let data = fields.next().ok_or(Garbled)??;
+        offset = offset.next();
+        messages.push(message(channel, Position::new(epoch, offset), at, &header, data)?);
+    }
+    let head = crate::Head { position, trimmed, lineage, state };
+    Ok(Look { head, located, messages })
+}
+
+/// Reads a key's outcome: its number, when it is over, the position, the fingerprint, and the state after `=`, or `-`.
+pub(super) fn outcome(stored: &Bytes) -> Result<(Millis, Outcome), Garbled> {
+    let mut fields = stored.splitn(5, |&byte| byte == b' ');
+    let mut field = || fields.next().ok_or(Garbled);
+    let _number = field()?;
+    let expires = Millis(parse(text(field()?)?)?);
+    let position = text(field()?)?.parse().map_err(|()| Garbled)?;
+    let bits = u128::from_str_radix(text(field()?)?, 16).map_err(|_| Garbled)?;
+    let state = match field()? {
+        b"-" => None,
+        [b'=', state @ ..] => Some(json(stored.slice_ref(state))?),
+        _ => return Err(Garbled),
+    };
+    Ok((expires, Outcome { fingerprint: bits.to_be_bytes(), position, state }))
+}
+
+/// How a fingerprint is stored.
+pub(super) fn fingerprint(bytes: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
+fn lineage(listed: &str) -> Result<Lineage, Garbled> {
+    let forks = listed.split(',').filter(|fork| !fork.is_empty()).map(|fork| {
+        let (epoch, until) = fork.split_once(':').ok_or(Garbled)?;
+        Ok(Ancestor { epoch: epoch.parse().map_err(|()| Garbled)?, until: Offset::new(parse(until)?) })
+    });
+    Ok(Lineage::new(forks.collect::<Result<Vec<_>, Garbled>>()?))
+}
+
+/// The bytes of a string of Redis.
+pub(super) fn bulk(value: Value) -> Result<Bytes, Garbled> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes.into()),
+        Value::SimpleString(text) => Ok(text.into()),
+        _ => Err(Garbled),
+    }
+}
+
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Garbled> {
+    std::str::from_utf8(bytes).map_err(|_| Garbled)
+}
+
+pub(super) fn parse<T: std::str::FromStr>(text: &str) -> Result<T, Garbled> {
+    text.parse().map_err(|_| Garbled)
+}
