@@ -13,6 +13,7 @@ pub(crate) mod trust;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use acme::Orders;
@@ -59,6 +60,8 @@ pub(crate) struct Tls {
     presented: Arc<Presented>,
     sessions: Arc<dyn StoresServerSessions>,
     source: Mutex<Source>,
+    /// Whether somebody sees to the certificate: one does for all listeners.
+    is_kept: AtomicBool,
     /// Rings when something else is to be ordered.
     reordered: Notify,
     renewal_failures: Count,
@@ -102,6 +105,7 @@ impl Tls {
             presented,
             sessions,
             source: Mutex::new(source),
+            is_kept: AtomicBool::new(false),
             reordered: Notify::new(),
             renewal_failures: Count::default(),
         };
@@ -114,6 +118,9 @@ impl Tls {
 
     /// Sees to it that the certificate stays a good one, until the node stops.
     pub(crate) async fn keep(self: Arc<Tls>, stopping: CancellationToken) {
+        if self.is_kept.swap(true, Ordering::Relaxed) {
+            return;
+        }
         tokio::join!(self.clone().watch(stopping.clone()), self.order(stopping));
     }
 

@@ -278,13 +278,13 @@ fn failures_are_spread() {
     let directory = TempDir::new().expect("a directory");
     let root = directory.path().join("root.pem");
     replace(&root, &authority.pem);
+    let began = Instant::now();
     let server = Server::guarded(&config(&section(
         &staged.url("missing"),
         &root,
         &directory.path().join("cache"),
         "1s",
     )));
-    let began = Instant::now();
     for _ in 0..4 {
         server.told("no certificate was issued");
     }

@@ -79,21 +79,19 @@ impl Pebble {
             "privateKey": path("key.pem"),
             "httpPort": 1,
             "tlsPort": server,
+            // How it is said up to Pebble 2.6, and since.
             "certificateValidityPeriod": validity.as_secs(),
+            "profiles": {"default": {"description": "the only one", "validityPeriod": validity.as_secs()}},
             "domainBlocklist": [BLOCKED],
         }});
         replace(&path("pebble.json"), &config.to_string());
-        let dns = free().to_string();
-        let mut names = Command::new("pebble-challtestsrv");
-        // Every name leads here.
-        names.args(["-dns01", &dns, "-defaultIPv6", "", "-http01", "", "-https01", "", "-tlsalpn01", ""]);
-        names.args(["-management", ""]);
+        let dns = free();
         let mut pebble = Command::new("pebble");
-        pebble.arg("-config").arg(path("pebble.json")).args(["-dnsserver", &dns]);
+        pebble.arg("-config").arg(path("pebble.json")).args(["-dnsserver", &dns.to_string()]);
         pebble.env("PEBBLE_VA_NOSLEEP", "1");
-        self.running = vec![run(names), run(pebble)];
+        self.running = vec![run(names(dns)), run(pebble)];
         let late = Instant::now() + DEADLINE;
-        while Connection::try_open(self.api).is_err() || Connection::try_open(self.management).is_err() {
+        while [dns, self.api, self.management].into_iter().any(|at| Connection::try_open(at).is_err()) {
             assert!(Instant::now() < late, "Pebble does not start");
             thread::park_timeout(Duration::from_millis(10));
         }
@@ -128,6 +126,22 @@ impl Pebble {
              contact = [\"mailto:ops@live.example\"]\nterms_agreed = true\nretry = \"1s\"\n"
         )
     }
+}
+
+/// Pebble's own server of names, for which every name leads here. What its options are called depends on its version.
+fn names(dns: SocketAddr) -> Command {
+    let help = Command::new("pebble-challtestsrv").arg("-help").output().expect("it runs");
+    let help = [help.stdout, help.stderr].concat();
+    let has = |option: &str| help.windows(option.len()).any(|part| part == option.as_bytes());
+    let mut command = Command::new("pebble-challtestsrv");
+    let option = if has("-dns01 ") { "-dns01" } else { "-dnsserver" };
+    command.args([option, &dns.to_string(), "-defaultIPv6", ""]);
+    for unused in ["-http01", "-https01", "-tlsalpn01", "-management", "-doh"] {
+        if has(&format!("{unused} ")) {
+            command.args([unused, ""]);
+        }
+    }
+    command
 }
 
 /// A port that nobody has at the moment.

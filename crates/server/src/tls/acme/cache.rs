@@ -16,7 +16,7 @@ use super::super::certificate::Certificate;
 const OF_OTHERS: u32 = 0o077;
 
 /// The files of one authority in the cache's directory.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cache {
     directory: PathBuf,
     authority: String,

@@ -115,11 +115,8 @@ impl Orders {
 
     /// Orders, shows what was issued, and says when the next is due.
     async fn order_in_time(&self, tls: &Tls) -> Result<SystemTime, Failure> {
-        let (certificate, due) = {
-            let certificate = self.order(&tls.presented).await?;
-            let due = self.due(&certificate);
-            (certificate, due)
-        };
+        let certificate = self.order(&tls.presented).await?;
+        let due = self.due(&certificate);
         let late = due <= SystemTime::now();
         tls.present(certificate);
         if late {

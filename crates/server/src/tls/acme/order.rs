@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 use super::super::certificate::Certificate;
 use super::super::{Presented, TlsError, provider};
 use super::authority::Authority;
+use super::cache::Cache;
 use super::{Failure, Orders};
 use crate::cause::chain;
 
@@ -30,7 +31,7 @@ impl Orders {
     pub(super) async fn order(&self, presented: &Arc<Presented>) -> Result<Certificate, Failure> {
         let (domains, directory) = (self.domains.join(", "), &self.directory);
         tracing::info!(%domains, %directory, "a certificate is ordered");
-        self.cache.prepare()?;
+        self.on_disk(Cache::prepare).await?;
         let authority = Authority::of(self).await?;
         let ordered = self.order_from(&authority, presented).await;
         ordered.map_err(|error| Failure { error, retry_after: authority.retry_after() })
@@ -56,7 +57,7 @@ impl Orders {
         drop(shown);
         let key = order.finalize().await.map_err(failed("the order was not finished"))?;
         let chain = order.poll_certificate(&policy).await.map_err(failed("nothing was issued"))?;
-        self.cache.keep_certificate(&format!("{key}{chain}"))
+        self.on_disk(move |cache| cache.keep_certificate(&format!("{key}{chain}"))).await
     }
 
     async fn begin(&self, authority: &Authority) -> Result<Order, TlsError> {
@@ -91,8 +92,18 @@ impl Orders {
         let made = Account::builder_with_http(Box::new(authority.clone()));
         let made = made.create(&account, self.directory.to_string(), None).await;
         let (account, credentials) = made.map_err(failed("no account was made"))?;
-        self.cache.keep_account(&credentials)?;
+        self.on_disk(move |cache| cache.keep_account(&credentials)).await?;
         Ok(account)
+    }
+
+    /// Does something with the cache where a slow disk keeps nobody waiting.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Cache) -> Result<T, TlsError> + Send + 'static,
+    ) -> Result<T, TlsError> {
+        let cache = self.cache.clone();
+        let done = tokio::task::spawn_blocking(move || act(&cache)).await;
+        done.unwrap_or_else(|error| Err(TlsError(error.to_string())))
     }
 }
 
