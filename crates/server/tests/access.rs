@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use plainwire::protocol::websocket::DeflateConfig;
 use serde_json::{Value, json};
 use support::token::{SECRET, signed, token};
-use support::{Connection, Event, Live, Server, Transport, WebSocket};
+use support::{Connection, DEADLINE, Event, Live, Server, Transport, WebSocket};
 
 /// How soon a stream ends that may not go on.
 const SOON: Duration = Duration::from_secs(2);
@@ -352,6 +352,43 @@ fn a_revocation_ends_streams_and_outlives_the_server() {
         assert_eq!(server.get(&with("/room/a", revoked)).problem(), (401, "token_revoked".to_owned()));
     }
     assert_eq!(server.get(&with("/room/a", &bob)).status, 200);
+}
+
+/// What may be done is asked again when the body of a write is there.
+#[test]
+fn a_write_is_permitted_when_its_body_has_come() {
+    let server = Server::guarded(&config());
+    let begun = |path: &str, token: &str| {
+        let mut connection = server.connect();
+        let target = with(path, token);
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
+        );
+        connection.send(head.as_bytes());
+        assert_eq!(connection.head().expect("its body is awaited").status, 100);
+        connection
+    };
+    let ended = |mut connection: Connection| {
+        connection.send(b"1");
+        connection.response()
+    };
+    let (long, short) = (ann(600), ann(2));
+    let (kept, expired) = (begun("/inbox/ann", &long), begun("/inbox/ann", &short));
+    let late = Instant::now() + DEADLINE;
+    while server.get(&with("/open", &short)).status != 401 {
+        assert!(Instant::now() < late, "it does not expire");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    assert_eq!(ended(kept).status, 201, "nothing has changed");
+    assert_eq!(ended(expired).problem(), (401, "token_expired".to_owned()));
+
+    let (elsewhere, forbidden) = (begun("/open", &long), begun("/inbox/ann", &long));
+    server.reconfigure(&config().replace("allow.post = \"token != null\"", "allow.post = false"));
+    assert_eq!(ended(elsewhere).status, 201, "what has changed is something else");
+    assert_eq!(ended(forbidden).problem(), (403, "forbidden".to_owned()));
+    let messages = server.get(&with("/inbox/ann?since=0", &long)).json();
+    assert_eq!(messages["messages"].as_array().map(Vec::len), Some(1), "{messages}");
+    assert_eq!(messages["messages"][0]["from"], "ann");
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Caller {
 
     /// Whom a message that it posts is from.
     pub(crate) fn from(&self) -> Option<Arc<str>> {
-        self.subject().map(Arc::from)
+        self.principal.as_deref().and_then(Principal::name)
     }
 }
 
@@ -197,6 +197,21 @@ impl Node {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.refusal(caller, right, channel)),
             Err(problem) => Err(problem),
+        }
+    }
+
+    /// Permits an operation that was permitted before, as it is carried out: a credential may have ended meanwhile, and anything else
+    /// has changed only if the caller's revision is over.
+    pub(crate) fn still_permit(
+        &self,
+        caller: &Caller,
+        right: Right,
+        channel: &ChannelName,
+        command: Option<&str>,
+    ) -> Result<(), Problem> {
+        match self.access().revision() == caller.revision {
+            true => self.access().credential_holds(caller).map_err(problem_of),
+            false => self.permit(caller, right, channel, command),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The registered claims (RFC 7519 §4.1), and which of them are taken.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::algorithm::{Algorithm, Algorithms};
@@ -13,7 +15,8 @@ const MAX_ISSUED_AHEAD: u64 = 60;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Registered {
     pub(super) issuer: Option<Box<str>>,
-    pub(super) subject: Option<Box<str>>,
+    /// Shared with every message that it posts.
+    pub(super) subject: Option<Arc<str>>,
     pub(super) audience: Vec<Box<str>>,
     pub(super) expires: Option<u64>,
     pub(super) not_before: Option<u64>,
@@ -51,7 +54,7 @@ impl Registered {
         };
         Ok(Registered {
             issuer: text(claims, "iss", "iss is not a string")?,
-            subject: text(claims, "sub", "sub is not a string without control characters")?,
+            subject: text(claims, "sub", "sub is not a string without control characters")?.map(Arc::from),
             audience,
             // An expiry is rounded down and a beginning up: a token is never valid for longer than it says.
             expires: seconds(claims, "exp", f64::floor, "exp is not a number of seconds since 1970")?,

@@ -1,6 +1,7 @@
 //! Who a request is from: what a verified token says.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plainwire_hub::access::{Bearer, BearerError};
@@ -55,6 +56,11 @@ impl Principal {
     /// `sub`: who it is.
     pub(crate) fn subject(&self) -> Option<&str> {
         self.registered.subject.as_deref()
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn name(&self) -> Option<Arc<str>> {
+        self.registered.subject.clone()
     }
 
     /// `jti`: which token it is.

@@ -53,7 +53,7 @@ where
     let channel = node.channels().open(name).await?;
     let body = read_body(body, &head.headers, bounds, node.channels().memory().claim()).await?;
     // A body may take its time.
-    node.permit(caller, verb.right(), name, verb.command())?;
+    node.still_permit(caller, verb.right(), name, verb.command())?;
     let request = WriteRequest { verb, body, if_match, key, from: caller.from() };
     let written = submit(node.channels(), channel, request).await?.finish().await?;
     Ok(reply::written(name, &written).map(|body| body.of(Transport::Write)))
