@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use plainwire::protocol::websocket::{Incoming, OpCode};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::json;
-use support::{Connection, DEADLINE, Live, Server, Transport, WebSocket};
+use support::{Alarm, Connection, DEADLINE, Live, Server, Transport, WebSocket};
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What a busy machine adds.
@@ -199,15 +199,6 @@ fn publish(server: &Server, stop: &AtomicBool) {
     }
 }
 
-/// Has others stop however this ends.
-struct Stops<'a>(&'a AtomicBool);
-
-impl Drop for Stops<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn a_websocket_of_which_nothing_is_heard_is_cut() {
     let server = Server::with_config(CONFIG);
@@ -216,6 +207,7 @@ fn a_websocket_of_which_nothing_is_heard_is_cut() {
     let mut answering = server.websocket("/log/a");
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _alarm = Alarm(&stop);
         // Pushes are no reason not to ask.
         let publisher = scope.spawn(|| publish(&server, &stop));
         let begun = Instant::now();
@@ -274,7 +266,7 @@ fn a_websocket_over_http2_of_which_nothing_is_heard_ends_and_no_other_stream() {
     let mut gone = None;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let _stops = Stops(&stop);
+        let _alarm = Alarm(&stop);
         scope.spawn(|| publish(&server, &stop));
         // Pushes are no reason not to ask, and what comes on other streams is no sign of life of this one. The others live on for as long again.
         while gone.is_none_or(|gone| begun.elapsed() < gone + 3 * HEARTBEAT) {

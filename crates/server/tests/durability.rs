@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::server::attach;
-use support::{Connection, Live, Server, Transport, epoch, offset, soak};
+use support::{Alarm, Connection, Live, Server, Transport, epoch, offset, soak};
 
 const PLAINWIRE: &str = env!("CARGO_BIN_EXE_plainwire");
 
@@ -25,9 +25,12 @@ fn what_was_acknowledged_survives_kill_9() {
         let enough = random.u64(5..60);
         let address = server.address;
         let (start, counted) = (next, count);
+        let failed = &AtomicBool::new(false);
         let written = std::thread::scope(|scope| {
-            let publishers = [0, 1].map(|lane| scope.spawn(move || write_messages(address, start, lane)));
-            let counting = scope.spawn(move || write_commands(address, counted));
+            let _alarm = Alarm(failed);
+            let publishers =
+                [0, 1].map(|lane| scope.spawn(move || write_messages(address, start, lane, failed)));
+            let counting = scope.spawn(move || write_commands(address, counted, failed));
             // Not a sleep: the kill falls wherever the writers then are.
             let mut watch = server.live(Transport::Ndjson, "/chat/a?since=*");
             watch.until_live();
@@ -118,10 +121,16 @@ fn check(server: &Server, acknowledged: &[(String, i64)]) {
     }
 }
 
-fn write_messages(address: std::net::SocketAddr, start: i64, lane: i64) -> Vec<(String, i64)> {
+fn write_messages(
+    address: std::net::SocketAddr,
+    start: i64,
+    lane: i64,
+    failed: &AtomicBool,
+) -> Vec<(String, i64)> {
     let mut acknowledged = Vec::new();
     let Ok(mut connection) = Connection::try_open(address) else { return acknowledged };
     for number in 0.. {
+        assert!(!failed.load(Ordering::Relaxed), "another thread failed");
         let payload = start + 2 * number + lane;
         let Ok(response) = connection.try_ask("POST", "/chat/a", &[], Some(payload.to_string().as_bytes()))
         else {
@@ -134,11 +143,12 @@ fn write_messages(address: std::net::SocketAddr, start: i64, lane: i64) -> Vec<(
 }
 
 /// Increments until the server is gone: how many were acknowledged in all, and the key of the one that was not.
-fn write_commands(address: std::net::SocketAddr, mut count: u64) -> (u64, String) {
+fn write_commands(address: std::net::SocketAddr, mut count: u64, failed: &AtomicBool) -> (u64, String) {
     let Ok(mut connection) = Connection::try_open(address) else {
         return (count, format!("key{}", count + 1));
     };
     loop {
+        assert!(!failed.load(Ordering::Relaxed), "another thread failed");
         let key = format!("key{}", count + 1);
         let Ok(response) = command(&mut connection, &key) else { return (count, key) };
         count += 1;
@@ -270,14 +280,16 @@ fn a_stop_says_goodbye_to_everyone() {
 #[test]
 fn a_stop_finishes_the_commands_under_way() {
     let mut server = Server::dev();
-    let stopping = AtomicBool::new(false);
+    let (stopping, failed) = (AtomicBool::new(false), AtomicBool::new(false));
     let counted: u64 = std::thread::scope(|scope| {
+        let _alarm = Alarm(&failed);
         let writers: Vec<_> = (0..8)
             .map(|writer| {
-                let (address, stopping) = (server.address, &stopping);
+                let (address, stopping, failed) = (server.address, &stopping, &failed);
                 scope.spawn(move || {
                     let mut connection = Connection::open(address);
                     for count in 0.. {
+                        assert!(!failed.load(Ordering::Relaxed), "the watcher failed");
                         match command(&mut connection, &format!("{writer}-{count}")) {
                             Ok(response) if response.status == 200 => {}
                             Ok(response) => {

@@ -4,12 +4,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use plainwire::protocol::websocket::DeflateConfig;
 use serde_json::{Value, json};
-use support::{Connection, Event, Live, Server, Transport, WebSocket, offset};
+use support::{Alarm, Connection, Event, Live, Server, Transport, WebSocket, offset};
 
 /// What the sockets of these clients hold, about: less than a message or two.
 const NARROW: usize = 4096;
@@ -64,14 +65,19 @@ fn several_channels_on_one_stream() {
     let seed = support::seed();
     let server = Server::dev();
     publish(&server, &CHANNELS, 1..=COUNT / 2);
+    let failed = &AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| publish(&server, &CHANNELS, COUNT / 2 + 1..=COUNT));
+        scope.spawn(|| {
+            let _alarm = Alarm(failed);
+            publish(&server, &CHANNELS, COUNT / 2 + 1..=COUNT);
+        });
         for transport in [Transport::Sse, Transport::Ndjson] {
             let server = &server;
             scope.spawn(move || {
                 let mut random = fastrand::Rng::with_seed(seed);
                 let (mut cursor, mut seen) = ("0~0~0".to_owned(), Seen::default());
                 while !seen.have(3, COUNT) {
+                    assert!(!failed.load(Ordering::Relaxed), "the publisher failed");
                     let target = format!("/_/live?channel=log/a&channel=log/b&channel=log/c&since={cursor}");
                     let mut connection = Connection::narrow(server.address, NARROW);
                     connection.cut_after = Some(random.usize(1000..400_000));

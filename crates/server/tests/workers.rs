@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use plainwire::protocol::websocket::{DeflateConfig, OpCode};
 use serde_json::json;
 use support::websocket::{frame, raw_frame};
-use support::{Connection, Live, Server, Transport, WebSocket, offset};
+use support::{Alarm, Connection, Live, Server, Transport, WebSocket, offset};
 
 /// How long somebody may wait because of somebody else.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -142,6 +142,7 @@ fn a_client_that_never_pauses_keeps_nobody_waiting() {
         let websocket = server.websocket("/log/a");
         let stream = &websocket.connection.stream;
         thread::scope(|scope| {
+            let _alarm = Alarm(&over);
             scope.spawn(|| {
                 let mut stream = stream;
                 // Until it is refused, or the others were heard.
@@ -176,6 +177,7 @@ fn all_leave_while_somebody_publishes() {
     let server = server(1, "engine = \"memory\"");
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _alarm = Alarm(&over);
         scope.spawn(|| {
             let mut websocket = server.websocket("/log/quiet");
             let posts: Vec<u8> = (0..50)

@@ -12,6 +12,7 @@ pub(crate) mod watched;
 pub(crate) mod websocket;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,18 @@ impl Meeting {
             .expect("nobody panics with it");
         let arrived = *arrived;
         assert!(!waited.timed_out(), "{arrived} of {} threads came within {most:?}", self.expected);
+    }
+}
+
+/// Tells other threads that this one panicked: who waits for what it would have done, or goes on until it says otherwise, would do so
+/// for ever, and a scope waits for all its threads.
+pub(crate) struct Alarm<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }
 

@@ -8,17 +8,18 @@ mod history;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use history::{Published, Seen, check};
 use support::tls::Authority;
-use support::{Live, Server, Transport, offset, seed, soak};
+use support::{Alarm, Live, Server, Transport, offset, seed, soak};
 
 const CLIENTS: u64 = 50;
-const PUBLISHERS: u64 = 4;
+/// So many that they share the syncs of the store: on a slow disk those are what takes the time.
+const PUBLISHERS: u64 = 16;
 const CHANNELS: [&str; 3] = ["log/a", "log/b", "chat/c"];
 /// Bytes after which a connection is cut, at most: some in the head of the answer, most in the middle of something.
 const MAX_CUT: usize = 1 << 18;
@@ -43,11 +44,13 @@ fn torture(server: &Server, messages: u64) {
     let seed = seed();
     let order = Mutex::new(BTreeMap::<(String, u64), u64>::new());
     let cuts = AtomicUsize::new(0);
+    let failed = &AtomicBool::new(false);
     let stands: Vec<Mutex<String>> = (0..CLIENTS).map(|_| Mutex::default()).collect();
     let histories: Vec<(u64, Vec<Seen>)> = std::thread::scope(|scope| {
         let publishers = (0..PUBLISHERS).map(|publisher| {
             let order = &order;
             scope.spawn(move || {
+                let _alarm = Alarm(failed);
                 for (position, payload) in publish(server, publisher, messages / PUBLISHERS, seed) {
                     let other = order.lock().expect("no panic").insert(position.clone(), payload);
                     assert_eq!(other, None, "two messages at {position:?}");
@@ -62,7 +65,7 @@ fn torture(server: &Server, messages: u64) {
             let done = done.clone();
             scope.spawn(move || {
                 let random = Rng::with_seed(seed ^ (client << 32));
-                let history = follow(server, random, total, cuts, &stands[client as usize]);
+                let history = follow(server, random, total, cuts, &stands[client as usize], failed);
                 let _ = done.send((client, history));
             });
         }
@@ -131,11 +134,13 @@ fn follow(
     total: u64,
     cut: &AtomicUsize,
     stand: &Mutex<String>,
+    failed: &AtomicBool,
 ) -> Vec<Seen> {
     let mut history = Vec::new();
     let mut cursors = CHANNELS.map(|_| "0".to_owned());
     let mut cuts = 0;
     while (history.len() as u64) < total {
+        assert!(!failed.load(Ordering::Relaxed), "a publisher failed");
         let mut connection = server.connect();
         if cuts < CUTS {
             let most = MAX_CUT >> random.usize(0..12);
