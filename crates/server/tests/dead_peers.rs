@@ -295,6 +295,7 @@ fn a_websocket_over_http2_of_which_nothing_is_heard_ends_and_no_other_stream() {
             }
             assert!(gone.is_some() || begun.elapsed() < 2 * HEARTBEAT + SLACK, "it is not ended: {data:?}");
         }
+        stop.store(true, Ordering::Relaxed);
     });
     let gone = gone.expect("just looked");
     println!("gone after {gone:?}, {data:?}");
