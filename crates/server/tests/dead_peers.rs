@@ -19,7 +19,7 @@ use support::{Alarm, Connection, DEADLINE, Live, Server, Transport, WebSocket};
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// What a busy machine adds.
-const SLACK: Duration = Duration::from_millis(1_500);
+const SLACK: Duration = Duration::from_secs(4);
 const CONFIG: &str = "[server]\nheartbeat = \"1s\"\n[channel.\"log/*\"]\ndurability = \"write\"\n";
 
 /// A network of its own, with a cable to this one.
