@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test fuzz` runs all of them for a moment, `cargo xtask soak` for longer, `cargo fuzz run TARGET` one of them.
 
+pub mod addresses;
 pub mod config;
 pub mod cursors;
 pub mod expressions;
@@ -12,6 +13,7 @@ pub mod names;
 pub mod queries;
 pub mod requests;
 pub mod sse;
+pub mod tokens;
 
 /// The bytes of an input, taken off one after the other: what decides how the rest is used.
 pub(crate) struct Choices<'a>(pub(crate) &'a [u8]);

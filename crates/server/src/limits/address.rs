@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
 use http::header::FORWARDED;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 use crate::config::{Config, ProxyHeader};
@@ -30,7 +30,12 @@ pub(crate) fn address_of(head: &Parts, config: &Config) -> Option<IpAddr> {
 /// trusted proxy itself: everything to the left of it may have been made up. Where that is no address, it is the proxy that wrote it.
 ///
 /// Only one header counts: a proxy passes on the other one as the client sent it.
-fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], header: ProxyHeader) -> IpAddr {
+pub(crate) fn client_address(
+    peer: IpAddr,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    header: ProxyHeader,
+) -> IpAddr {
     let mut nearest = peer.to_canonical();
     if !is_trusted(nearest, trusted) {
         return nearest;
@@ -41,13 +46,8 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet], header: 
     };
     // Lines of the same name are one list (RFC 9110 §5.3).
     for line in headers.get_all(name).iter().rev() {
-        let Ok(line) = line.to_str() else { return nearest };
-        let Some(elements) = elements(line) else { return nearest };
-        for element in elements.into_iter().rev() {
-            let hop = match header {
-                ProxyHeader::Forwarded => forwarded_for(element),
-                ProxyHeader::XForwardedFor => address(element.trim()),
-            };
+        let Some(hops) = hops(line, header) else { return nearest };
+        for hop in hops.into_iter().rev() {
             match hop {
                 None => return nearest,
                 Some(hop) if is_trusted(hop, trusted) => nearest = hop,
@@ -64,11 +64,20 @@ pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 
-/// The elements of a list. Commas within quotes do not part them; `None` if a quote is not closed.
-fn elements(line: &str) -> Option<Vec<&str>> {
-    split(line, b',')
+/// The hops of a line, each an address if it is one; `None` if it cannot be said where one ends.
+fn hops(line: &HeaderValue, header: ProxyHeader) -> Option<Vec<Option<IpAddr>>> {
+    Some(match header {
+        ProxyHeader::Forwarded => split(line.to_str().ok()?, b',')?.into_iter().map(forwarded_for).collect(),
+        // It has no quotes, so nothing that a client writes hides what a proxy adds.
+        ProxyHeader::XForwardedFor => line
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(|hop| std::str::from_utf8(hop).ok().and_then(|hop| address(hop.trim())))
+            .collect(),
+    })
 }
 
+/// The parts of a text. Separators within quotes do not part them; `None` if a quote is not closed.
 fn split(text: &str, separator: u8) -> Option<Vec<&str>> {
     let mut parts = Vec::new();
     let (mut start, mut quoted, mut escaped) = (0, false, false);
@@ -115,7 +124,7 @@ fn address(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
 
     use super::*;
 
@@ -177,6 +186,9 @@ mod tests {
             assert_eq!(behind(bad), PROXY, "{bad:?}");
         }
         assert_eq!(behind("192.0.2.1, nonsense, 10.0.0.9"), "10.0.0.9");
+        for hiding in ["\"", "\"a\\\"", "\u{e4}", "\"203.0.113.1"] {
+            assert_eq!(behind(&format!("{hiding}, 192.0.2.1")), "192.0.2.1", "{hiding:?} hides nothing");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use plainwire_protocol::Problem;
 
-pub(crate) use address::{address_of, is_trusted, peer_of};
+pub(crate) use address::{address_of, client_address, is_trusted, peer_of};
 pub(crate) use descriptors::Descriptors;
 pub use descriptors::raise_descriptors;
 pub(crate) use refusal::{Lingering, Refused, refuse, refuse_handshake};
