@@ -31,6 +31,7 @@ pub(crate) fn everything() -> Result<(), String> {
     valgrind()?;
     faketime()?;
     pebble()?;
+    redis()?;
     cxx()?;
     Ok(())
 }
@@ -66,6 +67,11 @@ pub(crate) fn valgrind() -> Result<PathBuf, String> {
         debian(&["valgrind"])?;
     }
     on_path("valgrind").ok_or_else(|| "valgrind was installed but is not on the PATH".into())
+}
+
+/// Redis, for the tests of the engine of that name. The tests start servers of their own.
+pub(crate) fn redis() -> Result<(), String> {
+    if on_path("redis-server").is_some() { Ok(()) } else { debian(&["redis-server"]) }
 }
 
 /// A compiler for C++, in which libFuzzer is written.

@@ -52,6 +52,7 @@ async fn row(engine: &str, log: &Arc<dyn Log>, durability: Durability, in_flight
             key_bytes: u64::MAX,
         }),
         expect: None,
+        chained: None,
         now: Millis(1_700_000_000_000),
         messages: vec![NewMessage { event: None, data: Json::of(&"x".repeat(126)), from: None }],
         state: None,

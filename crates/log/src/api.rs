@@ -46,6 +46,17 @@ pub trait Log: Send + Sync + 'static {
         self.head(channel, policy)
     }
 
+    /// Whether a channel that is followed stands at `position` now, for every node; if not, the [`Sink`] knows where it stands. Where
+    /// nobody else writes, the sink always knows.
+    fn stands_at(
+        &self,
+        channel: &ChannelName,
+        position: Position,
+    ) -> BoxFuture<'static, Result<bool, LogError>> {
+        let _ = (channel, position);
+        Box::pin(async { Ok(true) })
+    }
+
     /// Nobody needs to be told of this channel any more.
     fn unfollow(&self, channel: &ChannelName) {
         let _ = channel;
@@ -127,6 +138,8 @@ pub struct Append {
     pub policy: Arc<Policy>,
     /// Where the channel must stand for this to be applied; else [`AppendError::Conflict`].
     pub expect: Option<Position>,
+    /// Its place in a chain of appends that were decided one upon the other.
+    pub chained: Option<Chained>,
     /// When: the messages' time, the beginning of the key's window, and the clock for retention by age.
     pub now: Millis,
     /// What. Usually one message; none is fine, then the position stays and only state and key are set.
@@ -135,6 +148,19 @@ pub struct Append {
     pub state: Option<Json>,
     /// The key under which the request came.
     pub key: Option<NewKey>,
+}
+
+/// An append's place in a chain: those of one node, to one channel, under way, each of which expects the position at which the one
+/// before it will leave the channel.
+///
+/// Where several nodes write, the position is not enough: were the one before refused because another node was faster, the
+/// channel may stand there all the same, with a message that nobody here has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chained {
+    /// What it is called, among the appends of this node.
+    pub id: u64,
+    /// The append on whose success it was decided. Where that one was refused, this one conflicts.
+    pub after: Option<u64>,
 }
 
 /// A message that has no position yet.

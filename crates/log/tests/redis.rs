@@ -14,7 +14,7 @@ use plainwire_log::redis::{RedisLog, RedisOptions};
 use plainwire_log::suite::fixture::{Fixture, PATIENCE, TestClock, keep_all, key, name, number_of};
 use plainwire_log::suite::model;
 use plainwire_log::{
-    Append, AppendError, Appended, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
+    Append, AppendError, Appended, Chained, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
 };
 use plainwire_protocol::{ChannelName, Offset, Position};
 use support::Redis;
@@ -169,6 +169,30 @@ async fn every_node_is_told_of_the_commits_of_all_in_one_order() {
         eventually("all is told", || told(node, "a").len() >= 600).await;
         assert_eq!(told(node, "a"), stored);
     }
+}
+
+/// Where an append was refused that others were decided upon, a message of somebody else may be in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_decided_on_a_refused_append_is_refused_though_the_position_fits() {
+    let all = Nodes::new(2);
+    let [one, other] = &all.nodes[..] else { unreachable!() };
+    let epoch = one.head("a").await.position.epoch;
+    let chained = |offset, number: u64, after| {
+        let expect = Some(Position::new(epoch, Offset::new(offset)));
+        let chained = Some(Chained { id: number, after });
+        one.log.append(Append { expect, chained, ..one.number("a", number) })
+    };
+    other.put("a", 1).await;
+    let (first, second, third) = (chained(0, 10, None), chained(1, 11, Some(10)), chained(2, 12, Some(11)));
+    for refused in [first, second, third] {
+        assert!(matches!(refused.await, Err(AppendError::Conflict(at)) if at.offset == Offset::new(1)));
+    }
+    let (first, second) = (chained(1, 20, None), chained(2, 21, Some(20)));
+    assert_eq!(
+        (first.await.unwrap().position.offset, second.await.unwrap().position.offset.get()),
+        (Offset::new(2), 3)
+    );
+    assert_eq!(other.numbers("a", 0).await, [1, 20, 21]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -83,6 +83,11 @@ impl ChannelName {
         if own { Ok(ChannelName(text.into())) } else { Err(NameError::Reserved) }
     }
 
+    /// Whether it is a channel of the server's own, which has no other channel above it.
+    pub fn is_own(&self) -> bool {
+        self.0.starts_with('@')
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -11,10 +11,11 @@ use plainwire_hub::{Item, Start};
 use plainwire_log::Log;
 use plainwire_log::disk::{DiskLog, DiskOptions};
 use plainwire_log::memory::MemoryLog;
+use plainwire_log::redis::RedisLog;
 use plainwire_protocol::{ChannelName, Control, EventName, Json, Message, Position, Problem, Target};
 use tokio::net::TcpListener;
 
-use crate::access::{Caller, Kick, watch_clock, watch_credentials};
+use crate::access::{Caller, Kick, watch_clock, watch_credentials, watch_revocations};
 use crate::admin;
 use crate::auth::Revocation;
 use crate::channels::{BATCH, Found, Subscription, store_problem};
@@ -153,6 +154,7 @@ impl Builder {
         let node = Arc::new(Node::new(Arc::new(config), log, mode, tls));
         node.load_revocations().await?;
         tokio::spawn(watch_clock(Arc::downgrade(&node)));
+        tokio::spawn(watch_revocations(Arc::downgrade(&node)));
         tokio::spawn(watch_credentials(Arc::downgrade(&node)));
         Ok(Plainwire { node })
     }
@@ -160,6 +162,7 @@ impl Builder {
 
 async fn open_log(config: &Config, recover: bool) -> Result<Arc<dyn Log>, StartError> {
     match config.server.engine {
+        Engine::Redis => Ok(Arc::new(RedisLog::open(config.redis.options())?)),
         Engine::Memory => Ok(Arc::new(MemoryLog::new(fastrand::u64(..)))),
         Engine::Disk => {
             let data = config.server.data.clone();

@@ -229,6 +229,10 @@ fn keep(before: &Config, config: &mut Config) {
         };
     }
     keep!(listen, data, engine, workers);
+    if config.redis.options() != before.redis.options() {
+        config.redis.clone_from(&before.redis);
+        kept.push("[redis]");
+    }
     if config.is_encrypted() != before.is_encrypted() {
         config.tls.clone_from(&before.tls);
         config.acme.clone_from(&before.acme);

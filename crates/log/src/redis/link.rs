@@ -128,12 +128,7 @@ impl Address {
     /// # Errors
     /// Which option is wrong.
     pub(super) fn new(options: &RedisOptions) -> Result<Address, LogError> {
-        let info = |url: &str| {
-            let info = url.into_connection_info();
-            info.map_err(|error| {
-                LogError::new(format!("'{}' is no address of Redis: {error}", without_password(url)))
-            })
-        };
+        let info = |url: &str| parse(url).map_err(LogError::new);
         let server = info(&options.url)?;
         let settings = server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let server = server.set_redis_settings(settings);
@@ -194,6 +189,15 @@ impl Address {
             role => Err(LogError::new(format!("Redis at {to} is no master: its role is {role:?}"))),
         }
     }
+}
+
+/// Parses an address.
+///
+/// # Errors
+/// What is wrong with it, without its password.
+pub(super) fn parse(url: &str) -> Result<ConnectionInfo, String> {
+    url.into_connection_info()
+        .map_err(|error| format!("'{}' is no address of Redis: {error}", without_password(url)))
 }
 
 /// Asks a sentinel for the address of a master (`SENTINEL GET-MASTER-ADDR-BY-NAME`).

@@ -8,7 +8,7 @@ use plainwire_protocol::{Epoch, Offset, Position};
 use redis::{Cmd, RedisResult, Value};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Engine;
+use super::engine::Engine;
 use super::link::{Live, closed, failed};
 use super::wire::{self, Garbled, bulk, parse, text};
 use crate::follow::{Arrival, Next};
@@ -271,6 +271,9 @@ fn command(engine: &Engine, append: &Append) -> Cmd {
     };
     call.arg(policy.key_window.as_millis().to_string()).arg(policy.key_count).arg(policy.key_bytes);
     call.arg(OUTCOME_BYTES).arg("PUBLISH").arg(keys.news()).arg(&engine.node);
+    let number = |id: Option<u64>| id.map(|id| id.to_string()).unwrap_or_default();
+    call.arg(number(append.chained.map(|chained| chained.id)));
+    call.arg(number(append.chained.and_then(|chained| chained.after)));
     for message in &append.messages {
         call.arg(message_bytes(message)).arg(wire::header(message)).arg(&message.data.as_bytes()[..]);
     }

@@ -112,6 +112,7 @@ impl Fixture {
             channel: name(channel),
             policy: Arc::new(keep_all()),
             expect: None,
+            chained: None,
             now: self.clock.now(),
             messages: vec![message(number)],
             state: None,

@@ -1,5 +1,7 @@
 //! A Redis of a test's own.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -54,6 +56,16 @@ impl Redis {
     pub(crate) fn restart(&mut self) {
         self.kill();
         assert!(self.run(self.port), "redis-server does not start again: {}", self.log());
+    }
+
+    /// Stops it in its tracks, as a machine that swaps does.
+    pub(crate) fn pause(&self) {
+        signal(self.child.as_ref().expect("it runs").id(), "STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        signal(self.child.as_ref().expect("it runs").id(), "CONT");
     }
 
     /// Forgets everything on its disk. It must not run.
@@ -140,6 +152,12 @@ pub(crate) fn command(port: u16, words: &[&str]) -> std::io::Result<String> {
     }
     line.truncate(line.len() - 2);
     Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// Sends a process a signal.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(status.expect("kill runs").success());
 }
 
 fn copy_all(from: &Path, to: &Path) {

@@ -28,6 +28,7 @@ mod revocations;
 pub(crate) use clock::watch_clock;
 pub(crate) use credentials::watch_credentials;
 pub(crate) use renewal::{Renewal, Renewals, STREAMS, other_subject};
+pub(crate) use revocations::watch_revocations;
 
 /// Kicks that are remembered until every stream has looked. A stream looks within a second.
 const MAX_KICKS: usize = 64;

@@ -3,13 +3,13 @@
 //! The log keeps more messages than revocations can be in force. When there are too many of them, the oldest go, and those that
 //! are still needed are written anew in the same append: none is lost that a token could still be refused by.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
 
 use plainwire_log::{Append, AppendError, Durability, Log, LogError, NewMessage, Page, Policy};
 use plainwire_protocol::{ChannelName, Json, Offset, Position, Problem};
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 
 use crate::auth::{Auth, Revocation};
 use crate::channels::store_problem;
@@ -23,6 +23,8 @@ const MAX_COUNT: u64 = 200_000;
 /// Read at a time at the start, and looked at in one go when the oldest go.
 const PAGE: usize = 1000;
 const PAGE_BYTES: usize = 1 << 20;
+/// When to try again to read what other nodes revoked.
+const READ_AGAIN: Duration = Duration::from_millis(500);
 /// Longest name of a token or a subject that is revoked, in bytes: they are kept in memory, 100,000 of them.
 const MAX_NAME_BYTES: usize = 255;
 
@@ -45,9 +47,26 @@ impl Node {
         kept.map_err(|error| store_problem(LogError::new(error.to_string())))
     }
 
-    /// Obeys the revocations of earlier runs.
+    /// Obeys the revocations of earlier runs, and those of other nodes since.
     pub(crate) async fn load_revocations(&self) -> Result<(), LogError> {
         self.access().revoked().load(&**self.channels().log(), self.access().auth()).await
+    }
+}
+
+/// Obeys what other nodes revoke, for as long as the node is there.
+pub(crate) async fn watch_revocations(node: Weak<Node>) {
+    let Some(written) = node.upgrade().map(|node| node.channels().own_written()) else { return };
+    loop {
+        written.notified().await;
+        let Some(node) = node.upgrade().filter(|node| !node.stopping().is_cancelled()) else { return };
+        match node.load_revocations().await {
+            Ok(()) => node.access_changed(),
+            Err(error) => {
+                tracing::error!(%error, "revocations of other nodes cannot be read");
+                tokio::time::sleep(READ_AGAIN).await;
+                written.notify_one();
+            }
+        }
     }
 }
 
@@ -59,6 +78,8 @@ pub(crate) struct Kept {
     appending: RwLock<()>,
     head: AtomicU64,
     trimmed: AtomicU64,
+    /// Read up to here.
+    read: Mutex<Option<Position>>,
 }
 
 impl Default for Kept {
@@ -69,7 +90,13 @@ impl Default for Kept {
 
 impl Kept {
     fn new(most: u64) -> Kept {
-        Kept { most, appending: RwLock::default(), head: AtomicU64::new(0), trimmed: AtomicU64::new(0) }
+        Kept {
+            most,
+            appending: RwLock::default(),
+            head: AtomicU64::new(0),
+            trimmed: AtomicU64::new(0),
+            read: Mutex::default(),
+        }
     }
 
     async fn keep(&self, log: &dyn Log, auth: &Auth, revocation: &Revocation) -> Result<(), AppendError> {
@@ -87,14 +114,18 @@ impl Kept {
     }
 
     async fn load(&self, log: &dyn Log, auth: &Auth) -> Result<(), LogError> {
-        let head = log.head(&channel(), &policy(u64::MAX)).await?;
+        let mut so_far = self.read.lock().await;
+        let head = log.follow(&channel(), &policy(u64::MAX)).await?;
         self.trimmed.store(head.trimmed.get(), Ordering::Relaxed);
         self.head.store(head.position.offset.get(), Ordering::Relaxed);
-        let mut after = head.trimmed;
+        // What was read of a store that has lost it since is read again: it stays in force.
+        let continued = so_far.filter(|at| at.epoch == head.position.epoch);
+        let mut after = continued.map_or(head.trimmed, |at| at.offset.max(head.trimmed));
         loop {
             let page = read(log, after).await?;
             let Some(last) = page.messages.last() else { return Ok(()) };
             after = last.position.offset;
+            *so_far = Some(last.position);
             for (offset, revocation) in revocations(&page) {
                 let restored = auth.restore_kept(revocation, offset.get(), SystemTime::now());
                 restored.map_err(|full| LogError::new(format!("revocations cannot be obeyed: {full}")))?;
@@ -148,6 +179,7 @@ async fn append(
         channel: channel(),
         policy: policy(most),
         expect,
+        chained: None,
         now: clock::now(),
         messages: revocations.into_iter().map(message).collect(),
         state: None,
@@ -181,7 +213,7 @@ fn policy(most: u64) -> Arc<Policy> {
         max_count: most,
         max_bytes: u64::MAX,
         max_age: None,
-        key_window: std::time::Duration::from_secs(1),
+        key_window: Duration::from_secs(1),
         key_count: 0,
         key_bytes: 0,
     })

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use futures_util::FutureExt as _;
@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use plainwire_hub::machine::{Change, Next, State};
 use plainwire_hub::{Budget, Feed, Item, Link, Step, Tail, TailLimits, View, Writer};
 use plainwire_log::stats::Count;
-use plainwire_log::{Append, AppendError, Appended, Commit, Head, Log, LogError, NewKey, NewMessage, Page};
+use plainwire_log::{
+    Append, AppendError, Appended, Chained, Commit, Head, Log, LogError, NewKey, NewMessage, Page,
+};
 use plainwire_protocol::{ChannelName, Json, Millis, Offset, Position, Problem, ResetReason};
 use slab::Slab;
 use tokio::sync::OnceCell;
@@ -19,6 +21,9 @@ use tokio::sync::OnceCell;
 use super::signal::Signal;
 use crate::config;
 use crate::handler::Decision;
+
+/// Names the appends of chains.
+static NEXT_CHAINED: AtomicU64 = AtomicU64::new(1);
 
 /// A channel in memory: its tail, its state, who listens, and what is being written.
 ///
@@ -44,8 +49,8 @@ struct Inner {
     state: Option<Stated>,
     listeners: Slab<Arc<Signal>>,
     writer: Writer<State>,
-    /// The newest append of the writer's chain.
-    newest: Option<Appending>,
+    /// The newest append of the writer's chain, and what it is called.
+    newest: Option<(u64, Appending)>,
     /// Idempotency keys whose requests are under way.
     keys: HashSet<Arc<str>>,
 }
@@ -95,8 +100,8 @@ pub(crate) struct Terms {
 pub(crate) enum Attempt {
     /// It is under way.
     Begun { appending: Appending, state: Option<Json>, link: Option<LinkGuard> },
-    /// It was refused, judged by a state that holds only if this append succeeds.
-    Refused { problem: Problem, basis: Option<Appending> },
+    /// It was refused, judged by the state at a position, which holds only if this append succeeds.
+    Refused { problem: Problem, at: Position, basis: Option<Appending> },
     /// The channel moved on since an app decided.
     Moved { basis: Option<Appending> },
 }
@@ -291,12 +296,13 @@ impl Channel {
     pub(crate) fn attempt(self: &Arc<Channel>, log: &dyn Log, write: &Write<'_>, terms: &Terms) -> Attempt {
         let mut inner = self.inner.lock();
         let pending = inner.writer.pending().map(|(position, state)| (position, state.clone()));
-        let basis = pending.is_some().then(|| inner.newest.clone()).flatten();
+        let newest = pending.is_some().then(|| inner.newest.clone()).flatten();
+        let (after, basis) = newest.unzip();
         let at = pending.as_ref().map_or_else(|| inner.tail().position(), |(position, _)| *position);
         if let Some(expected) = terms.if_match
             && inner.tail().lineage().locate(expected, at.epoch) != Some(at)
         {
-            return Attempt::Refused { problem: stale(at), basis };
+            return Attempt::Refused { problem: stale(at), at, basis };
         }
         if let Write::Decided { at: decided_at, .. } = write
             && *decided_at != at
@@ -308,14 +314,15 @@ impl Channel {
             (Some((_, state)), _) => Some(state.clone()),
             (None, true) => match inner.parsed_state() {
                 Ok(state) => Some(state),
-                Err(problem) => return Attempt::Refused { problem, basis },
+                Err(problem) => return Attempt::Refused { problem, at, basis },
             },
             (None, false) => None,
         };
         let (message, next) = match decide(&config, write, terms.from.as_ref(), state.as_ref()) {
             Ok(decided) => decided,
-            Err(problem) => return Attempt::Refused { problem, basis },
+            Err(problem) => return Attempt::Refused { problem, at, basis },
         };
+        let id = NEXT_CHAINED.fetch_add(1, Ordering::Relaxed);
         // A channel with a state is written by a chain of appends, each expecting the one before it.
         let expect = (state.is_some() || terms.if_match.is_some()).then_some(at);
         let appending = log
@@ -323,6 +330,7 @@ impl Channel {
                 channel: self.name.clone(),
                 policy: config.policy.clone(),
                 expect,
+                chained: expect.map(|_| Chained { id, after }),
                 now: terms.now,
                 messages: vec![message],
                 state: next.as_ref().map(|state| state.json().clone()),
@@ -330,7 +338,7 @@ impl Channel {
             })
             .shared();
         let link = next.clone().or(state).map(|after| {
-            inner.newest = Some(appending.clone());
+            inner.newest = Some((id, appending.clone()));
             let link = inner.writer.begin(Position::new(at.epoch, at.offset.next()), after);
             LinkGuard { channel: self.clone(), link: Some(link) }
         });

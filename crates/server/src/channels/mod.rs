@@ -17,6 +17,7 @@ use plainwire_hub::TailLimits;
 use plainwire_log::{Commit, Head, Log, LogError, Policy, Sink};
 use plainwire_protocol::{ChannelName, Problem};
 use slab::Slab;
+use tokio::sync::Notify;
 
 pub(crate) use channel::{Attempt, Channel, KeyClaim, Showing, Terms, Write};
 pub(crate) use drain::Drain;
@@ -40,6 +41,8 @@ pub(crate) struct Channels {
     /// Every reader, to be told when the server drains, and when what it may read changes.
     readers: Mutex<Slab<Arc<Signal>>>,
     drain: OnceLock<Drain>,
+    /// Rung when something was written to a channel of the server's own, by this node or another.
+    own: Arc<Notify>,
     metrics: Arc<Metrics>,
     memory: Arc<Memory>,
 }
@@ -55,11 +58,17 @@ impl Channels {
             idle: Mutex::default(),
             readers: Mutex::default(),
             drain: OnceLock::new(),
+            own: Arc::default(),
             metrics: Arc::new(Metrics::new()),
             memory,
         });
         log.subscribe(Arc::new(Fanout(Arc::downgrade(&channels))));
         channels
+    }
+
+    /// Rung when something was written to a channel of the server's own, and when the channels are gone.
+    pub(crate) fn own_written(&self) -> Arc<Notify> {
+        self.own.clone()
     }
 
     pub(crate) fn log(&self) -> &Arc<dyn Log> {
@@ -233,6 +242,12 @@ impl Channels {
     }
 }
 
+impl Drop for Channels {
+    fn drop(&mut self) {
+        self.own.notify_one();
+    }
+}
+
 /// Takes the log's commits to the channels that are open. Others find them in the log when they are opened.
 struct Fanout(Weak<Channels>);
 
@@ -240,16 +255,20 @@ impl Sink for Fanout {
     fn committed(&self, commits: Vec<Commit>) {
         let Some(channels) = self.0.upgrade() else { return };
         for commit in &commits {
-            if let Some(channel) = channels.find(&commit.channel) {
-                channel.committed(commit);
+            match channels.find(&commit.channel) {
+                Some(channel) => channel.committed(commit),
+                None if commit.channel.is_own() => channels.own.notify_one(),
+                None => {}
             }
         }
     }
 
     fn moved(&self, channel: &ChannelName, head: Head) {
         let Some(channels) = self.0.upgrade() else { return };
-        if let Some(channel) = channels.find(channel) {
-            channel.moved(head);
+        match channels.find(channel) {
+            Some(channel) => channel.moved(head),
+            None if channel.is_own() => channels.own.notify_one(),
+            None => {}
         }
     }
 }

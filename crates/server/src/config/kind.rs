@@ -71,7 +71,7 @@ pub(super) struct SecretText;
 pub(super) struct Networks;
 /// `x-forwarded-for` or `forwarded`.
 pub(super) struct ProxyHeaderName;
-/// `disk` or `memory`.
+/// `disk`, `redis` or `memory`.
 pub(super) struct EngineName;
 /// `fsync`, `write` or `memory`.
 pub(super) struct Durable;
@@ -357,13 +357,14 @@ pub(super) fn strings(value: &DeValue<'_>, example: &str) -> Result<Vec<String>,
 
 impl Kind for EngineName {
     type Value = Engine;
-    const NAME: &'static str = "`disk` or `memory`";
+    const NAME: &'static str = "`disk`, `redis` or `memory`";
 
     fn from_text(text: &str) -> Result<Engine, String> {
         match text {
             "disk" => Ok(Engine::Disk),
+            "redis" => Ok(Engine::Redis),
             "memory" => Ok(Engine::Memory),
-            _ => Err(format!("there is no engine \"{text}\", only \"disk\" and \"memory\"")),
+            _ => Err(format!("there is no engine \"{text}\", only \"disk\", \"redis\" and \"memory\"")),
         }
     }
 }

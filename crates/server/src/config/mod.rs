@@ -13,6 +13,7 @@ mod kind;
 mod machine;
 mod options;
 mod origins;
+mod redis;
 mod reference;
 mod table;
 #[cfg(test)]
@@ -32,9 +33,10 @@ pub use alias::Alias;
 pub use auth::{Auth, Secret};
 pub use channel::{Channel, MessageSchema};
 pub use fault::{ConfigError, Fault, Place};
-pub use options::{Acme, Admin, AuthOptions, Limits, Server, Tail, Tls};
+pub use options::{Acme, Admin, AuthOptions, Limits, Redis, Server, Tail, Tls};
 pub use origins::{Hosts, Origins};
 pub(crate) use origins::{Origin, is_host, split_port};
+pub use redis::RedisUrl;
 pub use reference::reference;
 
 use allow::Said;
@@ -55,6 +57,8 @@ pub struct Config {
     pub tls: Tls,
     /// A certificate that is ordered.
     pub acme: Acme,
+    /// Where the engine `redis` keeps everything.
+    pub redis: Redis,
     /// What is kept in memory of channels that somebody listens to.
     pub tail: Tail,
     /// The listener for whoever runs the server.
@@ -74,6 +78,8 @@ pub enum Engine {
     Disk,
     /// Memory: nothing survives the process.
     Memory,
+    /// Redis, which several servers may share.
+    Redis,
 }
 
 /// How the access log is written.
@@ -116,6 +122,7 @@ impl Config {
             server: Server::default(),
             tls: Tls::default(),
             acme: Acme::default(),
+            redis: Redis::default(),
             tail: Tail::default(),
             admin: Admin::default(),
             limits: Limits::default(),
@@ -309,6 +316,11 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
         }
         section.finish(faults);
     }
+    if let Some(section) = root.take_table("redis", faults) {
+        let mut section = Table::new(section);
+        config.redis = Redis::read(&mut section, faults);
+        section.finish(faults);
+    }
     if let Some(section) = root.take_table("tail", faults) {
         let mut section = Table::new(section);
         config.tail = Tail::read(&mut section, faults);
@@ -385,6 +397,14 @@ const SECTIONS: &[Section] = &[
         rows: Acme::ROWS,
         variable: |name| format!("PLAINWIRE_TLS_ACME_{}", name.to_uppercase()),
         set: |config, name, text| config.acme.set(name, text),
+        more: "",
+    },
+    Section {
+        name: "[redis]",
+        about: reference::REDIS_ABOUT,
+        rows: Redis::ROWS,
+        variable: |name| format!("PLAINWIRE_REDIS_{}", name.to_uppercase()),
+        set: |config, name, text| config.redis.set(name, text),
         more: "",
     },
     Section {

@@ -15,6 +15,7 @@ use super::auth::Secret;
 use super::fault::Faults;
 use super::kind::*;
 use super::origins::{Hosts, Origins};
+use super::redis::{KeyPrefix, Name, RedisUrl, RedisUrlText, RedisUrls};
 use super::table::Table;
 use super::{AccessLogFormat, Engine, ProxyHeader, TlsVersion};
 use crate::auth::Algorithm;
@@ -116,7 +117,7 @@ options! {
         listen: SocketAddr = Address "127.0.0.1:8080";
         /// Where the log keeps its files.
         data: PathBuf = Directory "plainwire-data";
-        /// What keeps messages and states: `disk`, or `memory` for nothing but tests and trials.
+        /// What keeps messages and states: `disk`; `redis`, which several servers may share; or `memory` for nothing but tests and trials.
         engine: Engine = EngineName "disk";
         /// Threads that own connections. 0 is one for each core that the process may use.
         workers: usize = Count "0" in "0".."1024";
@@ -176,6 +177,22 @@ options! {
         key: Option<PathBuf> = OptionalFile "";
         /// The oldest version of TLS that is spoken.
         min_version: TlsVersion = TlsVersionName "1.2";
+    }
+}
+
+options! {
+    /// `[redis]`: where the engine of that name keeps everything.
+    pub struct Redis {
+        /// Where it is: `redis://user:password@host:6379/0`, or `rediss://` for TLS. With `sentinels` the host does not matter.
+        url: RedisUrl = RedisUrlText "redis://127.0.0.1:6379";
+        /// Its sentinels, like `redis://sentinel-1:26379`: they say where the master is.
+        sentinels: Vec<RedisUrl> = RedisUrls "";
+        /// What the sentinels call the master.
+        master: String = Name "mymaster";
+        /// What every key begins with. Servers with the same prefix share their channels.
+        prefix: String = KeyPrefix "plainwire:";
+        /// How long a write or a read waits for Redis before it is answered 503.
+        timeout: Duration = Span "5s" in "100ms".."1m";
     }
 }
 

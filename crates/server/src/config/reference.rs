@@ -77,6 +77,9 @@ variable wins over the file, a flag of the command line over both. Durations are
 `512B`, `64KiB`, `1MiB`, `2GiB`. A key that is not known is an error.
 ";
 
+pub(super) const REDIS_ABOUT: &str = "\
+Where `engine = \"redis\"` keeps everything: Redis 7 or Valkey, which several servers may share. [Many nodes](nodes.md) explains it.";
+
 pub(super) const ABOUT_AUTH: &str = "\
 Who a request is from: which tokens (JSON Web Tokens) are taken, and which keys verify them. [Security](security.md) explains it.";
 

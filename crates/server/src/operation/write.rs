@@ -179,8 +179,14 @@ impl Begun {
         let mut conflicts = 0;
         while self.began.elapsed() < PATIENCE {
             match self.attempt {
-                Attempt::Refused { problem, basis: None } => return Err(problem),
-                Attempt::Refused { problem, basis: Some(basis) } => {
+                Attempt::Refused { problem, at, basis: None } => {
+                    // Another node may have changed what this was judged by, before it was even sent.
+                    let asked = self.channels.log().stands_at(self.channel.name(), at).await;
+                    if asked.map_err(store_problem)? {
+                        return Err(problem);
+                    }
+                }
+                Attempt::Refused { problem, basis: Some(basis), .. } => {
                     if basis.await.is_ok() {
                         return Err(problem);
                     }

@@ -6,7 +6,8 @@
 --        7 'n' no state, '=' the last message's data, 's' the 8th
 --        9 the key  10 its fingerprint, or '' if there is no key  11 its window in milliseconds  12 most keys  13 most bytes of keys
 --       14 what an outcome weighs besides its key and state
---       15 PUBLISH or SPUBLISH  16 where to  17 this node
+--       15 PUBLISH or SPUBLISH  16 where to  17 this node  18 what this append is called in a chain, or ''
+--       19 what the append of this node must be called that was the last here, or ''
 --       then of each message: what it weighs, how its header and its data are written
 
 open()
@@ -22,10 +23,13 @@ end
 if ARGV[3] ~= '' and locate(ARGV[3]) ~= head then
   return { 'conflict', epoch, number(head) }
 end
+if ARGV[19] ~= '' and redis.call('HGET', KEYS[1], 'w') ~= ARGV[17] .. ':' .. ARGV[19] then
+  return { 'conflict', epoch, number(head) }
+end
 
 local first = head + 1
 local parts = {}
-for i = 18, #ARGV, 3 do
+for i = 20, #ARGV, 3 do
   local weight, header, data = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   head = head + 1
   bytes = bytes + tonumber(weight)
@@ -41,7 +45,8 @@ if state then
   redis.call('SET', KEYS[3], state)
   stated = head
 end
-redis.call('HSET', KEYS[1], 'h', number(head), 'b', number(bytes), 's', stated and number(stated) or '')
+redis.call('HSET', KEYS[1], 'h', number(head), 'b', number(bytes), 's', stated and number(stated) or '',
+  'w', ARGV[17] .. ':' .. ARGV[18])
 if ARGV[6] ~= '' then
   age = tonumber(ARGV[6])
   redis.call('HSET', KEYS[1], 'x', ARGV[6])

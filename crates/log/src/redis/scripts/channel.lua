@@ -5,6 +5,7 @@
 --   e  the epoch            h  the newest message's offset    t  the offset after which messages are kept
 --   b  bytes kept           r  the replication id of the process that wrote last
 --   l  the epochs that e goes on from, newest first: "EPOCH:UNTIL,..."
+--   w  the node and the append that were the last to write
 --   s  where the state was set, or ''    x  the longest age of a message in milliseconds, if there is one
 --   kh, kt, kb  the same as h, t and b, of the outcomes of keys
 

@@ -1,0 +1,224 @@
+//! What every part of the engine works with: questions to the store, and what is heard from it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use plainwire_protocol::{ChannelName, Epoch, Offset, Position};
+use redis::{ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, Value};
+use tokio::sync::{mpsc, watch};
+
+use super::RedisOptions;
+use super::keys::{self, Keys};
+use super::link::{Link, Live, failed};
+use super::script::Scripts;
+use super::subscriptions::Wish;
+use super::wire;
+use super::writer::Queue;
+use crate::follow::{Follows, Look, Next};
+use crate::stats::{COMMIT_SIZES, Count, Histogram};
+use crate::{Clock, Head, LogError};
+
+/// How long an announcement may be late before the store is looked at.
+const LATE: Duration = Duration::from_millis(20);
+/// Messages that a look brings, and bytes of them: about what a channel keeps in memory. Who is further behind reads pages.
+const LOOKED_MESSAGES: usize = 512;
+const LOOKED_BYTES: usize = 1 << 20;
+
+pub(super) struct Engine {
+    pub(super) options: RedisOptions,
+    pub(super) clock: Clock,
+    /// This node, among those that share the store.
+    pub(super) node: String,
+    pub(super) scripts: Scripts,
+    pub(super) link: Link,
+    pub(super) follows: Follows,
+    pub(super) queue: Queue,
+    /// Channels to be subscribed to or not, in order.
+    pub(super) wishes: mpsc::UnboundedSender<Wish>,
+    /// Channels that are about to be looked at.
+    pub(super) looking: Mutex<HashSet<ChannelName>>,
+    pub(super) commits: Histogram,
+    pub(super) errors: Count,
+    pub(super) keys_dropped: Count,
+    pub(super) closing: watch::Sender<bool>,
+    pub(super) writer: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+/// What `look.lua` is asked.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) known: Option<Position>,
+    pub(super) after: Option<Offset>,
+    pub(super) limit: usize,
+    pub(super) max_bytes: usize,
+    pub(super) state: bool,
+}
+
+impl Engine {
+    pub(super) fn new(
+        options: RedisOptions,
+        clock: Clock,
+        queue: Queue,
+        wishes: mpsc::UnboundedSender<Wish>,
+    ) -> Engine {
+        Engine {
+            options,
+            clock,
+            node: format!("{:016x}", random()),
+            scripts: Scripts::new(),
+            link: Link::new(),
+            follows: Follows::default(),
+            queue,
+            wishes,
+            looking: Mutex::default(),
+            commits: Histogram::new(COMMIT_SIZES),
+            errors: Count::default(),
+            keys_dropped: Count::default(),
+            closing: watch::Sender::new(false),
+            writer: Mutex::default(),
+        }
+    }
+
+    pub(super) fn keys(&self, channel: &ChannelName) -> Keys {
+        Keys::of(&self.options.prefix, channel)
+    }
+
+    /// An epoch that nobody has used.
+    pub(super) fn fresh_epoch(channel: &ChannelName) -> String {
+        Epoch::derive(random(), 0, channel).to_string()
+    }
+
+    pub(super) fn count_commit(&self, appends: usize) {
+        self.commits.observe(appends as u64);
+    }
+
+    pub(super) fn count_error(&self) {
+        self.errors.add(1);
+    }
+
+    /// Whether an error means that another connection is needed: this server is not, or is no longer, one to write to.
+    pub(super) fn is_fatal(&self, error: &RedisError) -> bool {
+        let gone = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown].map(ErrorKind::Server);
+        error.is_unrecoverable_error() || error.is_timeout() || gone.contains(&error.kind())
+    }
+
+    /// Sends one command.
+    pub(super) async fn run<T: redis::FromRedisValue>(
+        &self,
+        live: &Live,
+        command: &redis::Cmd,
+    ) -> Result<T, LogError> {
+        let mut connection = live.connection.clone();
+        command.query_async(&mut connection).await.map_err(|error| {
+            self.count_error();
+            if self.is_fatal(&error) {
+                self.link.down(Some(live.number), failed(&error));
+            }
+            failed(&error)
+        })
+    }
+
+    pub(super) fn question(&self, channel: &ChannelName, asked: &Asked) -> redis::Cmd {
+        let keys = self.keys(channel);
+        let mut call = self.scripts.look.call(3);
+        call.arg(keys.head()).arg(keys.log()).arg(keys.state());
+        call.arg(Engine::fresh_epoch(channel)).arg((self.clock)().0);
+        call.arg(asked.known.map(|known| known.to_string()).unwrap_or_default());
+        call.arg(asked.limit).arg(asked.max_bytes).arg("PUBLISH").arg(keys.news());
+        call.arg(if asked.state { "1" } else { "" });
+        call.arg(asked.after.map(|after| after.to_string()).unwrap_or_default());
+        call
+    }
+
+    /// Asks the store about a channel.
+    pub(super) async fn ask(&self, channel: &ChannelName, asked: &Asked) -> Result<Look, LogError> {
+        let live = self.link.live(Instant::now() + self.options.timeout).await?;
+        let call = self.question(channel, asked);
+        let mut connection = live.connection.clone();
+        let mut answer: redis::RedisResult<Value> = call.query_async(&mut connection).await;
+        if answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
+            self.scripts.load(&mut connection).await.map_err(|error| failed(&error))?;
+            answer = call.query_async(&mut connection).await;
+        }
+        let answer = answer.map_err(|error| {
+            self.count_error();
+            if self.is_fatal(&error) {
+                self.link.down(Some(live.number), failed(&error));
+            }
+            failed(&error)
+        })?;
+        wire::look(channel, answer).map_err(garbled)
+    }
+
+    /// Looks at a channel that is followed, and tells what the sink has not heard of. Gives where it stands.
+    pub(super) async fn look(&self, channel: &ChannelName) -> Result<Head, LogError> {
+        let known = self.follows.told(channel);
+        let asked =
+            Asked { known, limit: LOOKED_MESSAGES, max_bytes: LOOKED_BYTES, state: true, ..Asked::default() };
+        let look = self.ask(channel, &asked).await?;
+        let head = look.head.clone();
+        self.follows.look(channel, look);
+        Ok(head)
+    }
+
+    /// Looks at a channel if there is a reason to: at once, or if what is missing has not come a moment later.
+    pub(super) fn look_soon(self: &Arc<Engine>, channel: &ChannelName, why: Next) {
+        if why == Next::Go || !self.looking.lock().insert(channel.clone()) {
+            return;
+        }
+        let (engine, channel) = (self.clone(), channel.clone());
+        tokio::spawn(async move {
+            if why == Next::Missing {
+                tokio::time::sleep(LATE).await;
+            }
+            let looked = engine.look(&channel).await;
+            engine.looking.lock().remove(&channel);
+            match looked {
+                // The next connection begins with a look at every channel.
+                Err(error) => tracing::warn!(%channel, %error, "cannot look at a channel"),
+                Ok(_) if engine.follows.is_missing(&channel) => engine.look_soon(&channel, Next::Missing),
+                Ok(_) => {}
+            }
+        });
+    }
+
+    /// Takes what Redis says of its own accord.
+    pub(super) fn hear(self: &Arc<Engine>, push: PushInfo, number: u64) {
+        match push.kind {
+            PushKind::Message | PushKind::SMessage => {
+                let mut data = push.data.into_iter();
+                let (Some(Value::BulkString(news)), Some(Value::BulkString(text))) =
+                    (data.next(), data.next())
+                else {
+                    return;
+                };
+                let Some(channel) = keys::channel_of(&self.options.prefix, &news) else { return };
+                match wire::announcement(&channel, Bytes::from(text)) {
+                    Ok(arrival) => {
+                        let next = self.follows.hear(arrival);
+                        self.look_soon(&channel, next);
+                    }
+                    Err(wire::Garbled) => {
+                        tracing::error!(%channel, "an announcement in Redis cannot be read");
+                        self.look_soon(&channel, Next::Elsewhere);
+                    }
+                }
+            }
+            PushKind::Disconnection => {
+                self.link.down(Some(number), LogError::new("the connection to Redis was lost"));
+            }
+            _ => {}
+        }
+    }
+}
+
+pub(super) fn garbled(_: wire::Garbled) -> LogError {
+    LogError::new("something in Redis was not written by this server: do others use its keys?")
+}
+
+fn random() -> u64 {
+    getrandom::u64().expect("the system has random numbers")
+}

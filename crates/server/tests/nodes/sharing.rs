@@ -1,0 +1,143 @@
+//! Every node serves every channel, and a cursor of one is a cursor of all.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Cluster;
+use super::support::{Connection, Live, Server, Transport, epoch, offset, token};
+
+const CHANNELS: &str = "[channel.\"chat/*\"]\n[channel.counter]\nstate = { count = 0 }\n\
+    [channel.counter.command.add]\nset = \"{'count': state.count + 1}\"\n";
+
+#[test]
+fn what_one_node_accepts_every_node_gives() {
+    let cluster = Cluster::start(3, CHANNELS);
+    for transport in Transport::ALL {
+        let channel = format!("chat/{transport:?}");
+        let target = format!("/{channel}?since=0");
+        let mut readers: Vec<Live> = cluster.nodes.iter().map(|node| node.live(transport, &target)).collect();
+        for round in 0..6 {
+            let node = &cluster.nodes[round % 3];
+            let cursor = node.accepted(&format!("/{channel}"), &format!("{{\"round\":{round}}}"));
+            assert_eq!(offset(&cursor), round as u64 + 1);
+            for reader in &mut readers {
+                let message = reader.message();
+                assert_eq!((message.position, message.data), (cursor.clone(), json!({ "round": round })));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_goes_on_at_another_node_over_another_transport() {
+    let cluster = Cluster::start(2, CHANNELS);
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let mut cursor = "0".to_owned();
+    for (round, transport) in Transport::ALL.into_iter().cycle().take(8).enumerate() {
+        a.accepted("/chat/a", &round.to_string());
+        let node = [b, a][round % 2];
+        let message = node.live(transport, &format!("/chat/a?since={cursor}")).message();
+        assert_eq!(message.data, json!(round));
+        cursor = message.position;
+    }
+    let page = b.get("/chat/a?since=0").json();
+    assert_eq!(page["messages"].as_array().unwrap().len(), 8);
+}
+
+#[test]
+fn a_state_is_the_same_on_every_node() {
+    let cluster = Cluster::start(2, CHANNELS);
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let mut watching = b.live(Transport::Sse, "/counter");
+    for count in 1..=3 {
+        let answer = a.post("/counter:add", "{}");
+        assert_eq!((answer.status, answer.json()), (200, json!({ "count": count })));
+        let etag = answer.header("etag").expect("a version").to_owned();
+        let read = b.get("/counter");
+        assert_eq!(read.json(), json!({ "count": count }));
+        assert_eq!(read.header("etag"), Some(&*etag));
+    }
+    let mut counts = Vec::new();
+    while counts.last() != Some(&3) {
+        counts.extend(watching.next().unwrap().data["count"].as_u64());
+    }
+    assert!(counts.is_sorted(), "{counts:?}");
+}
+
+#[test]
+fn a_key_is_applied_once_on_whichever_nodes() {
+    let cluster = Cluster::start(3, CHANNELS);
+    let send = |node: usize, body: &str| {
+        let key = [("Idempotency-Key", "k1")];
+        cluster.nodes[node].connect().ask("POST", "/chat/a", &key, Some(body.as_bytes()))
+    };
+    let first = send(0, "1");
+    assert_eq!((first.status, first.header("idempotency-replayed")), (201, None));
+    for node in [1, 2, 0] {
+        let again = send(node, "1");
+        assert_eq!((again.status, again.cursor()), (201, first.cursor()));
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    }
+    assert_eq!(send(1, "2").problem(), (422, "key_reused".to_owned()));
+    // At the same time.
+    std::thread::scope(|scope| {
+        let answers: Vec<_> = (0..3)
+            .map(|node| {
+                let cluster = &cluster;
+                scope.spawn(move || {
+                    let key = [("Idempotency-Key", "k2")];
+                    cluster.nodes[node].connect().ask("POST", "/chat/a", &key, Some(b"3"))
+                })
+            })
+            .collect();
+        let cursors: Vec<_> = answers.into_iter().map(|answer| answer.join().unwrap().cursor()).collect();
+        assert!(cursors.iter().all(|cursor| *cursor == cursors[0]), "{cursors:?}");
+    });
+    assert_eq!(cluster.nodes[2].get("/chat/a?since=0").json()["messages"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_token_that_one_node_revokes_is_refused_by_all() {
+    let config = format!(
+        "{CHANNELS}[auth]\nsecret = \"{}\"\n[allow]\nwatch = \"token.sub == 'ann'\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
+        token::SECRET
+    );
+    let cluster = Cluster::start(2, &config);
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let until = token::now() + 600;
+    let token = token::signed(&json!({ "sub": "ann", "jti": "one", "exp": until }), token::SECRET);
+    let target = format!("/chat/a?access_token={token}");
+    let mut live = b.live(Transport::Sse, &target);
+    let body = json!({ "jti": "one", "exp": until }).to_string();
+    let json = [("Content-Type", "application/json")];
+    assert_eq!(admin(a).ask("POST", "/_/revoke", &json, Some(body.as_bytes())).status, 200);
+    let end = loop {
+        let event = live.next().expect("it says why it ends");
+        if event.is("@end") {
+            break event;
+        }
+    };
+    assert_eq!(end.data["reason"], json!("token_revoked"));
+    assert_eq!(b.get(&target).problem(), (401, "token_revoked".to_owned()));
+}
+
+/// Where a node's admin listener is.
+fn admin(node: &Server) -> Connection {
+    let line = node.told("the admin listener listens");
+    let address = line.split("address=").nth(1).expect("an address").trim().parse().expect("an address");
+    Connection::open(address)
+}
+
+#[test]
+fn an_epoch_of_another_store_is_told_apart() {
+    let (one, other) = (Cluster::start(1, CHANNELS), Cluster::start(1, CHANNELS));
+    let cursor = one.nodes[0].accepted("/chat/a", "1");
+    other.nodes[0].accepted("/chat/a", "2");
+    let mut live = other.nodes[0].live(Transport::Ndjson, &format!("/chat/a?since={cursor}"));
+    live.set_read_timeout(Duration::from_secs(30));
+    let reset = live.next().unwrap();
+    assert!(reset.is("@reset"), "{reset:?}");
+    assert_ne!(epoch(&reset.position), epoch(&cursor));
+    assert_eq!(live.message().data, json!(2));
+}
