@@ -46,6 +46,11 @@ pub trait Log: Send + Sync + 'static {
         self.head(channel, policy)
     }
 
+    /// Whether other nodes may write to the same store.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Whether a channel that is followed stands at `position` now, for every node; if not, the [`Sink`] knows where it stands. Where
     /// nobody else writes, the sink always knows.
     fn stands_at(

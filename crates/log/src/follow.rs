@@ -252,3 +252,6 @@ fn reaches(messages: &[Arc<Message>], from: Option<Offset>, head: Offset) -> boo
     let last = messages.last().is_some_and(|last| last.position.offset == head);
     first && last
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ use crate::limits::Descriptors;
 use crate::listen;
 use crate::metrics::Transport;
 use crate::node::{Mode, Node, Stopped};
+use crate::nodes::keep_in_touch;
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_since, submit};
 use crate::tls::{Tls, TlsError};
 
@@ -154,6 +155,7 @@ impl Builder {
         let node = Arc::new(Node::new(Arc::new(config), log, mode, tls));
         node.load_revocations().await?;
         tokio::spawn(watch_clock(Arc::downgrade(&node)));
+        tokio::spawn(keep_in_touch(Arc::downgrade(&node)));
         tokio::spawn(watch_revocations(Arc::downgrade(&node)));
         tokio::spawn(watch_credentials(Arc::downgrade(&node)));
         Ok(Plainwire { node })
@@ -324,7 +326,7 @@ impl Plainwire {
                 points.first().map_or(Start::Now, |point| crate::operation::start_of(*point))
             }
         };
-        let channel = self.node.channels().open(&name).await?;
+        let channel = self.node.channels().open_at(&name, start).await?;
         let subscription =
             Subscription::of(self.node.channels(), vec![(channel, start)], None, Transport::Embedded);
         Ok(Watch { node: self.node.clone(), subscription, items: Vec::new().into_iter() })

@@ -23,6 +23,7 @@ mod listen;
 mod memory;
 mod metrics;
 mod node;
+mod nodes;
 mod operation;
 mod reasons;
 mod stream;

@@ -24,6 +24,9 @@ use crate::tls::{Tls, TlsError};
 /// When to ask again whether the server is ready.
 const OVERLOADED_RETRY: Duration = Duration::from_secs(5);
 
+/// How long a stop tries to tell other nodes that this one goes. They would find out.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// What every request needs.
 pub(crate) struct Node {
     channels: Arc<Channels>,
@@ -198,7 +201,11 @@ impl Node {
         };
         self.stopping.cancel();
         self.tasks.close();
-        let late = tokio::time::timeout(limit, self.tasks.wait()).await.is_err();
+        // Beside the rest: it may have to wait for a store that does not answer.
+        let goodbye = tokio::time::timeout(limit.min(GOODBYE), self.say_goodbye());
+        let stopped = tokio::time::timeout(limit, self.tasks.wait());
+        let (_, stopped) = tokio::join!(goodbye, stopped);
+        let late = stopped.is_err();
         let cut = if late { self.tasks.len() } else { 0 };
         if late {
             let open = self.admission.open_connections();

@@ -28,7 +28,7 @@ use self::keep::{PULSE, keep};
 use self::link::{Address, closed};
 use self::subscriptions::{Wish, grant};
 use self::writer::Queue;
-use crate::follow::Look;
+use crate::follow::{Look, Next};
 use crate::{
     Append, AppendError, Appended, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
     system_clock,
@@ -143,9 +143,17 @@ impl Log for RedisLog {
             let wish = Wish::Heard(channel.clone(), heard);
             engine.wishes.send(wish).map_err(|_| closed())?;
             answer.await.map_err(|_| closed())??;
-            engine.look(&channel).await
+            let head = engine.look(&channel).await?;
+            if engine.follows.is_missing(&channel) {
+                engine.look_soon(&channel, Next::Missing);
+            }
+            Ok(head)
         }
         .boxed()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn stands_at(

@@ -1,6 +1,7 @@
 //! A Redis of a test's own.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -58,6 +59,33 @@ impl Redis {
         assert!(self.run(self.port), "redis-server does not start again: {}", self.log());
     }
 
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts a sentinel that watches over a master, of which it needs no other's opinion.
+    pub(crate) fn sentinel(master: u16) -> Redis {
+        let data = tempfile::tempdir().unwrap();
+        let mut redis = Redis { child: None, port: 0, data, options: Vec::new() };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // It rewrites its configuration, so each start has a new one.
+            let config = redis.data.path().join("sentinel.conf");
+            let text = format!(
+                "sentinel monitor main 127.0.0.1 {master} 1\n\
+                 sentinel down-after-milliseconds main 1000\n\
+                 sentinel failover-timeout main 5000\n"
+            );
+            fs::write(&config, text).unwrap();
+            redis.options = vec![config.display().to_string(), "--sentinel".to_owned()];
+            if redis.run(free_port()) {
+                return redis;
+            }
+            assert!(Instant::now() < deadline, "the sentinel does not start: {}", redis.log());
+        }
+    }
+
     /// Stops it in its tracks, as a machine that swaps does.
     pub(crate) fn pause(&self) {
         signal(self.child.as_ref().expect("it runs").id(), "STOP");
@@ -95,10 +123,15 @@ impl Redis {
 
     fn run(&mut self, port: u16) -> bool {
         let log = fs::File::create(self.log_path()).unwrap();
-        let mut child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
-            .arg(self.data.path())
-            .args(&self.options)
+        let sentinel = self.options.iter().any(|option| option == "--sentinel");
+        let mut program = Command::new("redis-server");
+        if sentinel {
+            program.args(&self.options).args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        } else {
+            program.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]);
+            program.arg(self.data.path()).args(&self.options);
+        }
+        let mut child = program
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -109,7 +142,8 @@ impl Redis {
             if child.try_wait().unwrap().is_some() {
                 return false;
             }
-            let ours = self.log().contains("Ready to accept connections");
+            let ready = if sentinel { "Sentinel ID is" } else { "Ready to accept connections" };
+            let ours = self.log().contains(ready);
             if ours && command(port, &["PING"]).is_ok_and(|pong| pong == "+PONG") {
                 (self.child, self.port) = (Some(child), port);
                 return true;
@@ -136,14 +170,7 @@ impl Drop for Redis {
 
 /// Sends a command to the Redis at a port and gives the first line of the answer.
 pub(crate) fn command(port: u16, words: &[&str]) -> std::io::Result<String> {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut request = format!("*{}\r\n", words.len());
-    for word in words {
-        request += &format!("${}\r\n{word}\r\n", word.len());
-    }
-    stream.write_all(request.as_bytes())?;
+    let mut stream = request(port, words)?;
     let mut line = Vec::new();
     let mut byte = [0];
     while !line.ends_with(b"\r\n") {
@@ -171,6 +198,37 @@ fn copy_all(from: &Path, to: &Path) {
             fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+/// Sends a command to the Redis at a port and gives the whole answer, as it comes.
+pub(crate) fn reply(port: u16, words: &[&str]) -> String {
+    let mut stream = request(port, words).unwrap();
+    let mut answer = Vec::new();
+    let mut some = [0; 65_536];
+    loop {
+        let count = stream.read(&mut some).unwrap();
+        answer.extend_from_slice(&some[..count]);
+        let text = String::from_utf8_lossy(&answer);
+        let whole = match text.strip_prefix('$').and_then(|rest| rest.split_once("\r\n")) {
+            Some((length, rest)) => length.parse().is_ok_and(|length: usize| rest.len() >= length + 2),
+            None => text.ends_with("\r\n"),
+        };
+        if whole || count == 0 {
+            return text.into_owned();
+        }
+    }
+}
+
+fn request(port: u16, words: &[&str]) -> std::io::Result<TcpStream> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    stream.write_all(request.as_bytes())?;
+    Ok(stream)
 }
 
 fn free_port() -> u16 {

@@ -55,7 +55,7 @@ impl Node {
 
 /// Obeys what other nodes revoke, for as long as the node is there.
 pub(crate) async fn watch_revocations(node: Weak<Node>) {
-    let Some(written) = node.upgrade().map(|node| node.channels().own_written()) else { return };
+    let Some(written) = node.upgrade().map(|node| node.channels().revoked()) else { return };
     loop {
         written.notified().await;
         let Some(node) = node.upgrade().filter(|node| !node.stopping().is_cancelled()) else { return };

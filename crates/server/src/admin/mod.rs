@@ -48,6 +48,7 @@ enum Route {
     Health,
     Ready,
     Connections,
+    Nodes,
     Revoke,
     Kick,
 }
@@ -59,6 +60,7 @@ impl Route {
             "/_/health" => Route::Health,
             "/_/ready" => Route::Ready,
             "/_/connections" => Route::Connections,
+            "/_/nodes" => Route::Nodes,
             "/_/revoke" => Route::Revoke,
             "/_/kick" => Route::Kick,
             _ => return None,
@@ -154,6 +156,7 @@ async fn respond(
         Route::Health => node.health().await.map(|()| json_of(&json!({ "status": "ok" }))),
         Route::Ready => node.ready().map(|()| json_of(&json!({ "status": "ready" }))),
         Route::Connections => Ok(json_of(&connections(node))),
+        Route::Nodes => Ok(json_of(&node.nodes())),
         Route::Metrics => Ok(exposition(node).await),
         Route::Revoke => action::revoke(node, &asked(head, body).await?).await.map(|done| json_of(&done)),
         Route::Kick => action::kick(node, &asked(head, body).await?).await.map(|done| json_of(&done)),

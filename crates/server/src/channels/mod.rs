@@ -9,13 +9,13 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock};
-use plainwire_hub::TailLimits;
+use plainwire_hub::{Start, TailLimits};
 use plainwire_log::{Commit, Head, Log, LogError, Policy, Sink};
-use plainwire_protocol::{ChannelName, Problem};
+use plainwire_protocol::{ChannelName, Problem, ResetReason};
 use slab::Slab;
 use tokio::sync::Notify;
 
@@ -27,6 +27,7 @@ pub(crate) use subscription::{BATCH, Found, Subscription};
 use crate::config::Config;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::nodes::{self, Nodes};
 
 /// Channels that nobody uses stay open up to this number, so that a channel that is only written to, or polled,
 /// need not be read from the log each time. They keep no messages, only where they stand and their state.
@@ -41,8 +42,9 @@ pub(crate) struct Channels {
     /// Every reader, to be told when the server drains, and when what it may read changes.
     readers: Mutex<Slab<Arc<Signal>>>,
     drain: OnceLock<Drain>,
-    /// Rung when something was written to a channel of the server's own, by this node or another.
-    own: Arc<Notify>,
+    /// Rung when something was revoked, by this node or another.
+    revoked: Arc<Notify>,
+    nodes: Nodes,
     metrics: Arc<Metrics>,
     memory: Arc<Memory>,
 }
@@ -58,7 +60,8 @@ impl Channels {
             idle: Mutex::default(),
             readers: Mutex::default(),
             drain: OnceLock::new(),
-            own: Arc::default(),
+            revoked: Arc::default(),
+            nodes: Nodes::new(),
             metrics: Arc::new(Metrics::new()),
             memory,
         });
@@ -66,9 +69,22 @@ impl Channels {
         channels
     }
 
-    /// Rung when something was written to a channel of the server's own, and when the channels are gone.
-    pub(crate) fn own_written(&self) -> Arc<Notify> {
-        self.own.clone()
+    /// Rung when something was revoked, and when the channels are gone.
+    pub(crate) fn revoked(&self) -> Arc<Notify> {
+        self.revoked.clone()
+    }
+
+    /// The nodes that share the store.
+    pub(crate) fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    /// Takes a commit to a channel of the server's own.
+    fn own_committed(&self, commit: &Commit) {
+        match commit.channel.as_str() {
+            nodes::CHANNEL => self.nodes.committed(commit, Instant::now()),
+            _ => self.revoked.notify_one(),
+        }
     }
 
     pub(crate) fn log(&self) -> &Arc<dyn Log> {
@@ -145,6 +161,24 @@ impl Channels {
         };
         let open = OpenChannel { channels: self.clone(), channel };
         open.channel.load(&*self.log).await.map_err(store_problem)?;
+        Ok(open)
+    }
+
+    /// Opens a channel for a reader that begins at `start`. A cursor of another node may be ahead of what this one has been told:
+    /// before it is taken for one that was lost, the store is asked.
+    pub(crate) async fn open_at(
+        self: &Arc<Channels>,
+        name: &ChannelName,
+        start: Start,
+    ) -> Result<OpenChannel, Problem> {
+        let open = self.open(name).await?;
+        if let Start::After(position) = start
+            && self.log.is_shared()
+            && matches!(open.reset_for(position), Some(ResetReason::Future | ResetReason::Epoch))
+        {
+            // Whether it does stand there does not matter: what it has been told of meanwhile does.
+            self.log.stands_at(name, position).await.map_err(store_problem)?;
+        }
         Ok(open)
     }
 
@@ -244,7 +278,7 @@ impl Channels {
 
 impl Drop for Channels {
     fn drop(&mut self) {
-        self.own.notify_one();
+        self.revoked.notify_one();
     }
 }
 
@@ -257,7 +291,7 @@ impl Sink for Fanout {
         for commit in &commits {
             match channels.find(&commit.channel) {
                 Some(channel) => channel.committed(commit),
-                None if commit.channel.is_own() => channels.own.notify_one(),
+                None if commit.channel.is_own() => channels.own_committed(commit),
                 None => {}
             }
         }
@@ -267,7 +301,7 @@ impl Sink for Fanout {
         let Some(channels) = self.0.upgrade() else { return };
         match channels.find(channel) {
             Some(channel) => channel.moved(head),
-            None if channel.is_own() => channels.own.notify_one(),
+            None if channel.is_own() => channels.revoked.notify_one(),
             None => {}
         }
     }

@@ -124,10 +124,10 @@ fn places(names: Vec<ChannelName>, query: &Query<'_>, headers: &HeaderMap) -> Re
 async fn open(node: &Arc<Node>, caller: Caller, places: Places) -> Result<Begin, Problem> {
     let Places { channels, given } = places;
     let mut open = Vec::with_capacity(channels.len());
-    if let [(name, _)] = &channels[..] {
-        open.push(node.channels().open(name).await?);
+    if let [(name, start)] = &channels[..] {
+        open.push(node.channels().open_at(name, *start).await?);
     } else {
-        let all = channels.iter().map(|(name, _)| node.channels().open(name));
+        let all = channels.iter().map(|(name, start)| node.channels().open_at(name, *start));
         open = Box::pin(try_join_all(all)).await?;
     }
     let starts = channels.into_iter().map(|(_, start)| start);

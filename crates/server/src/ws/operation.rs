@@ -83,7 +83,7 @@ async fn renew(
     }
     let mut watched = Vec::with_capacity(awaited.len());
     for (name, start) in awaited {
-        watched.push((node.channels().open(&name).await?, start));
+        watched.push((node.channels().open_at(&name, start).await?, start));
     }
     let expires = principal.valid_for(SystemTime::now());
     let body = expires.map(|expires| Json::of(&json!({ "expires_in_ms": expires.as_millis() as u64 })));
@@ -108,12 +108,12 @@ async fn operation(
         None => None,
     };
     node.permit(caller, Right::Watch, &name, None)?;
-    let channel = node.channels().open(&name).await?;
     let start = match (point, fields.last) {
         (Some(point), _) => Some(start_of(point)),
         (None, Some(count)) => Some(Start::Last(count)),
         (None, None) => None,
     };
+    let channel = node.channels().open_at(&name, start.unwrap_or(Start::Now)).await?;
     if fields.watch.is_some() {
         Ok(watch(id, channel, start))
     } else {

@@ -11,6 +11,7 @@ use fastrand::Rng;
 
 use super::Cluster;
 use super::history::{Published, Seen, check};
+use super::proxy::{Passage, Proxy};
 use super::support::{Connection, Live, Server, Transport, offset, seed, soak};
 
 const NODES: usize = 3;
@@ -54,17 +55,22 @@ enum Failure {
     PauseNode(usize),
     KillRedis,
     PauseRedis,
+    /// Every connection to Redis, at once.
     CutConnections,
+    /// The way of one node to Redis.
+    CutOff(usize, Passage),
 }
 
-const FAILURES: [Failure; 8] = [
+const FAILURES: [Failure; 10] = [
     Failure::KillNode(0),
     Failure::CutConnections,
     Failure::StopNode(1),
+    Failure::CutOff(0, Passage::DeafServer),
     Failure::KillRedis,
     Failure::PauseNode(2),
-    Failure::CutConnections,
+    Failure::CutOff(1, Passage::DeafClient),
     Failure::PauseRedis,
+    Failure::CutOff(2, Passage::Silent),
     Failure::KillNode(1),
 ];
 
@@ -73,7 +79,7 @@ fn every_message_that_was_accepted_reaches_everybody_once_and_in_order() {
     let seed = seed();
     let size = if soak() { WHOLE } else { QUICK };
     let config = "[channel.\"log/*\"]\nretain = { count = 1000000 }\n[limits]\npublish_rate = 0\n";
-    let Cluster { redis, nodes } = Cluster::start(NODES, config);
+    let Cluster { redis, ways, nodes } = Cluster::start(NODES, config);
     let (redis, nodes) = (Mutex::new(redis), nodes.into_iter().map(RwLock::new).collect::<Vec<_>>());
     let addresses: Vec<_> = nodes.iter().map(|node| node.read().unwrap().address).collect();
     let channels: Vec<String> = (0..size.channels).map(|channel| format!("log/{channel}")).collect();
@@ -110,7 +116,7 @@ fn every_message_that_was_accepted_reaches_everybody_once_and_in_order() {
         for failure in FAILURES {
             std::thread::sleep(size.calm);
             let since = Instant::now();
-            fail(failure, &redis, &nodes, &size);
+            fail(failure, &redis, &ways, &nodes, &size);
             println!("{failure:?}: {:?}, {} messages so far", since.elapsed(), order.lock().unwrap().len());
         }
         std::thread::sleep(size.calm);
@@ -211,7 +217,13 @@ fn follow(
     history
 }
 
-fn fail(failure: Failure, redis: &Mutex<super::Redis>, nodes: &[RwLock<Server>], size: &Size) {
+fn fail(
+    failure: Failure,
+    redis: &Mutex<super::Redis>,
+    ways: &[Proxy],
+    nodes: &[RwLock<Server>],
+    size: &Size,
+) {
     match failure {
         Failure::KillNode(node) => {
             let mut node = nodes[node].write().unwrap();
@@ -241,6 +253,11 @@ fn fail(failure: Failure, redis: &Mutex<super::Redis>, nodes: &[RwLock<Server>],
             redis.pause();
             std::thread::sleep(size.pause);
             redis.resume();
+        }
+        Failure::CutOff(node, passage) => {
+            ways[node].set(passage);
+            std::thread::sleep(size.pause);
+            ways[node].set(Passage::Open);
         }
         Failure::CutConnections => {
             let redis = redis.lock().unwrap();

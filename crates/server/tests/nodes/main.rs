@@ -1,5 +1,7 @@
 //! Several nodes that share a Redis: whatever one of them accepts, all of them serve, whoever dies meanwhile.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../../../log/tests/support/redis.rs"]
 mod redis;
 #[path = "../support/mod.rs"]
@@ -11,36 +13,37 @@ mod history;
 
 mod chaos;
 mod commands;
+mod failover;
+mod linear;
 mod outages;
+mod proxy;
 mod sharing;
 
+use proxy::Proxy;
 use redis::Redis;
 use support::Server;
 
-/// Nodes, and the Redis that they share.
+/// Nodes, and the Redis that they share. Each has a way to it that can be cut.
 struct Cluster {
     redis: Redis,
+    ways: Vec<Proxy>,
     nodes: Vec<Server>,
 }
 
 impl Cluster {
     /// So many nodes with a configuration, on a Redis that syncs every write.
     fn start(nodes: usize, config: &str) -> Cluster {
-        Cluster::on(Redis::start(), nodes, config)
-    }
-
-    fn on(redis: Redis, nodes: usize, config: &str) -> Cluster {
-        let config = configuration(&redis, config);
-        let nodes = (0..nodes).map(|_| Server::with_config(&config)).collect();
-        Cluster { redis, nodes }
+        let redis = Redis::start();
+        let ways: Vec<_> = (0..nodes).map(|_| Proxy::to(redis.port())).collect();
+        let node =
+            |way: &Proxy| Server::with_config(&configuration(&format!("url = {:?}", way.url()), config));
+        let nodes = ways.iter().map(node).collect();
+        Cluster { redis, ways, nodes }
     }
 }
 
 /// Nodes notice soon that Redis is gone; else tests would wait for it.
-fn configuration(redis: &Redis, config: &str) -> String {
+fn configuration(redis: &str, config: &str) -> String {
     let open = if config.contains("allow") { "" } else { "allow = true\n" };
-    format!(
-        "{open}[server]\nengine = \"redis\"\n[redis]\nurl = \"{}\"\ntimeout = \"2s\"\n{config}",
-        redis.url()
-    )
+    format!("{open}[server]\nengine = \"redis\"\n[redis]\ntimeout = \"2s\"\n{redis}\n{config}")
 }

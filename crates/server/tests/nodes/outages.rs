@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+use super::proxy::Passage;
 use super::redis::Redis;
 use super::support::{DEADLINE, Server, Transport, epoch, offset};
 use super::{Cluster, configuration};
@@ -12,7 +13,7 @@ const CHAT: &str = "[channel.\"chat/*\"]\n[channel.counter]\nstate = { count = 0
     [channel.counter.command.add]\nset = \"{'count': state.count + 1}\"\n";
 
 /// Publishes until it is accepted, under one key.
-fn publish(node: &Server, channel: &str, body: &str, key: &str) -> String {
+pub(super) fn publish(node: &Server, channel: &str, body: &str, key: &str) -> String {
     let late = Instant::now() + DEADLINE;
     loop {
         let key = [("Idempotency-Key", key)];
@@ -163,7 +164,7 @@ fn a_node_that_does_not_find_redis_says_so_and_ends() {
     redis.kill();
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("plainwire.toml");
-    std::fs::write(&config, configuration(&redis, CHAT)).unwrap();
+    std::fs::write(&config, configuration(&format!("url = {:?}", redis.url()), CHAT)).unwrap();
     let config = config.display().to_string();
     let output = super::support::server::run(&["serve", "--config", &config, "--listen", "127.0.0.1:0"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -186,4 +187,28 @@ fn passwords_of_redis_are_in_no_message() {
         let said = String::from_utf8_lossy(&said);
         assert!(!output.status.success() && !said.contains("hunter2"), "{said}");
     }
+}
+
+/// A connection that is half open, in either direction, is found out, and what was missed comes.
+#[test]
+fn a_node_that_is_cut_off_in_one_direction_catches_up() {
+    let cluster = Cluster::start(2, CHAT);
+    let [writer, reader] = &cluster.nodes[..] else { unreachable!() };
+    let mut live = reader.live(Transport::Sse, "/chat/a?since=0");
+    let mut number = 0;
+    for passage in [Passage::DeafServer, Passage::DeafClient, Passage::Silent, Passage::Closed] {
+        cluster.ways[1].set(passage);
+        number += 1;
+        writer.accepted("/chat/a", &number.to_string());
+        // Nothing that it takes is lost, and nothing is taken that is.
+        let refused = reader.post("/chat/b", "1");
+        assert_eq!(refused.status, 503, "{passage:?}: {refused:?}");
+        cluster.ways[1].set(Passage::Open);
+        assert_eq!(live.message().data, json!(number), "{passage:?}");
+        let key = format!("{passage:?}");
+        publish(reader, "/chat/b", &format!("\"{key}\""), &key);
+    }
+    let page = writer.get("/chat/b?since=0").json();
+    let keyed = page["messages"].as_array().unwrap().iter().filter(|message| message["data"].is_string());
+    assert_eq!(keyed.count(), 4, "{page}");
 }

@@ -1,11 +1,11 @@
 //! Every node serves every channel, and a cursor of one is a cursor of all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::Cluster;
-use super::support::{Connection, Live, Server, Transport, epoch, offset, token};
+use super::support::{Connection, DEADLINE, Live, Server, Transport, epoch, offset, token};
 
 const CHANNELS: &str = "[channel.\"chat/*\"]\n[channel.counter]\nstate = { count = 0 }\n\
     [channel.counter.command.add]\nset = \"{'count': state.count + 1}\"\n";
@@ -54,9 +54,16 @@ fn a_state_is_the_same_on_every_node() {
         let answer = a.post("/counter:add", "{}");
         assert_eq!((answer.status, answer.json()), (200, json!({ "count": count })));
         let etag = answer.header("etag").expect("a version").to_owned();
-        let read = b.get("/counter");
+        // A read gives what the node has been told of, which is a moment later.
+        let late = Instant::now() + DEADLINE;
+        let read = loop {
+            let read = b.get("/counter");
+            if read.header("etag") == Some(&*etag) {
+                break read;
+            }
+            assert!(Instant::now() < late, "{read:?}");
+        };
         assert_eq!(read.json(), json!({ "count": count }));
-        assert_eq!(read.header("etag"), Some(&*etag));
     }
     let mut counts = Vec::new();
     while counts.last() != Some(&3) {
@@ -140,4 +147,36 @@ fn an_epoch_of_another_store_is_told_apart() {
     assert!(reset.is("@reset"), "{reset:?}");
     assert_ne!(epoch(&reset.position), epoch(&cursor));
     assert_eq!(live.message().data, json!(2));
+}
+
+#[test]
+fn nodes_know_of_each_other_and_of_one_that_goes() {
+    let cluster = Cluster::start(3, &format!("{CHANNELS}[admin]\nlisten = \"127.0.0.1:0\"\n"));
+    let mut admins: Vec<Connection> = cluster.nodes.iter().map(admin).collect();
+    let mut nodes = |index: usize| admins[index].ask("GET", "/_/nodes", &[], None).json();
+    let late = Instant::now() + DEADLINE;
+    for index in 0..3 {
+        let known = loop {
+            let answer = nodes(index);
+            if answer["nodes"].as_array().unwrap().len() == 3 {
+                break answer;
+            }
+            assert!(Instant::now() < late, "{answer}");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let known = known["nodes"].as_array().unwrap();
+        assert!(known.iter().all(|node| node["version"] == json!(env!("CARGO_PKG_VERSION"))), "{known:?}");
+        assert!(known.iter().all(|node| node["draining"] == json!(false)), "{known:?}");
+    }
+    let leaving = nodes(2)["this"].clone();
+    cluster.nodes[2].terminate();
+    loop {
+        let answer = nodes(0);
+        let found = answer["nodes"].as_array().unwrap().iter().find(|node| node["id"] == leaving);
+        if found.is_none_or(|node| node["draining"] == json!(true)) {
+            break;
+        }
+        assert!(Instant::now() < late, "{answer}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

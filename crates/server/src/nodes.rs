@@ -1,0 +1,222 @@
+//! The nodes that share a store: each says every few seconds how it is, in a channel that no client can name.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use plainwire_log::{Append, Commit, Durability, NewMessage, Policy};
+use plainwire_protocol::{ChannelName, Json, Millis};
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::node::Node;
+
+/// The server's own channel of what nodes say.
+pub(crate) const CHANNEL: &str = "@nodes";
+/// How often a node says how it is. Jittered, so that they do not all speak at once.
+const EVERY: Duration = Duration::from_secs(5);
+/// After which silence a node is taken for gone: it may miss two of its turns.
+const GONE: Duration = Duration::from_secs(16);
+/// Most nodes that are remembered. More than share one store.
+const MAX_NODES: usize = 1024;
+/// Messages that the channel keeps, and for how long: they are for people who look at the store.
+const KEPT: u64 = 256;
+const KEPT_AGE: Duration = Duration::from_secs(60);
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Said {
+    /// Drawn at random when it started.
+    id: String,
+    version: String,
+    /// When it started, in milliseconds since 1970.
+    started: u64,
+    connections: u64,
+    channels: u64,
+    /// How late messages leave it.
+    lag_ms: u64,
+    /// Whether it is stopping.
+    draining: bool,
+}
+
+/// The nodes that share the store with this one, and this one.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    id: String,
+    started: Millis,
+    heard: Mutex<HashMap<String, (Said, Instant)>>,
+    /// Whether this node speaks: where nobody shares its store, nobody would listen.
+    shared: AtomicBool,
+}
+
+impl Nodes {
+    pub(crate) fn new() -> Nodes {
+        Nodes {
+            id: format!("{:016x}", fastrand::u64(..)),
+            started: clock::now(),
+            heard: Mutex::default(),
+            shared: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes what a node said.
+    pub(crate) fn committed(&self, commit: &Commit, now: Instant) {
+        for message in &commit.messages {
+            match message.data.to::<Said>() {
+                Ok(said) => self.hear(said, now),
+                // A later version may say it in another way.
+                Err(error) => tracing::debug!(%error, "what a node says of itself cannot be read"),
+            }
+        }
+    }
+
+    fn hear(&self, said: Said, now: Instant) {
+        let mut heard = self.heard.lock();
+        heard.retain(|_, (_, at)| now.saturating_duration_since(*at) < GONE);
+        if heard.len() < MAX_NODES || heard.contains_key(&said.id) {
+            heard.insert(said.id.clone(), (said, now));
+        }
+    }
+
+    /// The nodes that were heard of lately, and how long ago, oldest node first; this one as it is.
+    fn list(&self, this: Said, now: Instant) -> Vec<(Said, Duration)> {
+        let heard = self.heard.lock();
+        let others = heard.values().map(|(said, at)| (said.clone(), now.saturating_duration_since(*at)));
+        let mut all: Vec<_> = others.filter(|(said, ago)| *ago < GONE && said.id != self.id).collect();
+        all.push((this, Duration::ZERO));
+        all.sort_by(|(a, _), (b, _)| (a.started, &a.id).cmp(&(b.started, &b.id)));
+        all
+    }
+}
+
+impl Node {
+    /// This node, as it is.
+    fn said(&self) -> Said {
+        let nodes = self.channels().nodes();
+        Said {
+            id: nodes.id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: nodes.started.0,
+            connections: self.metrics().connections() as u64,
+            channels: self.channels().count() as u64,
+            lag_ms: self.metrics().lag(Instant::now()).as_millis() as u64,
+            draining: self.channels().is_draining(),
+        }
+    }
+
+    /// All nodes that share the store, for whoever runs them.
+    pub(crate) fn nodes(&self) -> serde_json::Value {
+        let all = self.channels().nodes().list(self.said(), Instant::now());
+        let all = all.into_iter().map(|(said, ago)| {
+            let mut node = serde_json::to_value(said).expect("it is plain data");
+            node["heard_ms"] = (ago.as_millis() as u64).into();
+            node
+        });
+        serde_json::json!({ "this": self.channels().nodes().id, "nodes": all.collect::<Vec<_>>() })
+    }
+
+    /// Tells the others how this node is. They find out by themselves if it cannot.
+    async fn speak(&self) {
+        let append = Append {
+            channel: channel(),
+            policy: policy(),
+            expect: None,
+            chained: None,
+            now: clock::now(),
+            messages: vec![NewMessage { event: None, data: Json::of(&self.said()), from: None }],
+            state: None,
+            key: None,
+        };
+        if let Err(error) = self.channels().log().append(append).await {
+            tracing::debug!(%error, "the other nodes could not be told of this one");
+        }
+    }
+
+    /// Tells the others that this node is stopping.
+    pub(crate) async fn say_goodbye(&self) {
+        if self.channels().nodes().shared.load(Ordering::Relaxed) {
+            self.speak().await;
+        }
+    }
+}
+
+/// Tells the others of this node, and hears of them, for as long as it is there and shares its store.
+pub(crate) async fn keep_in_touch(node: Weak<Node>) {
+    let mut follows = false;
+    loop {
+        let Some(node) = node.upgrade().filter(|node| !node.stopping().is_cancelled()) else { return };
+        let log = node.channels().log().clone();
+        if !log.is_shared() {
+            return;
+        }
+        node.channels().nodes().shared.store(true, Ordering::Relaxed);
+        follows = follows || log.follow(&channel(), &policy()).await.is_ok();
+        node.speak().await;
+        drop((node, log));
+        tokio::time::sleep(EVERY.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+    }
+}
+
+fn channel() -> ChannelName {
+    ChannelName::system(CHANNEL).expect("a name of our own")
+}
+
+fn policy() -> Arc<Policy> {
+    Arc::new(Policy {
+        durability: Durability::Memory,
+        max_count: KEPT,
+        max_bytes: u64::MAX,
+        max_age: Some(KEPT_AGE),
+        key_window: Duration::from_secs(1),
+        key_count: 0,
+        key_bytes: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(id: &str, started: u64) -> Said {
+        Said {
+            id: id.to_owned(),
+            version: "1".to_owned(),
+            started,
+            connections: 0,
+            channels: 0,
+            lag_ms: 0,
+            draining: false,
+        }
+    }
+
+    fn ids(nodes: &Nodes, now: Instant) -> Vec<String> {
+        nodes.list(said(&nodes.id, 5), now).into_iter().map(|(said, _)| said.id).collect()
+    }
+
+    #[test]
+    fn nodes_are_there_while_they_are_heard_of() {
+        let (nodes, start) = (Nodes::new(), Instant::now());
+        nodes.hear(said("b", 9), start);
+        nodes.hear(said("a", 1), start + GONE / 2);
+        let this = nodes.id.clone();
+        assert_eq!(ids(&nodes, start + GONE / 2), ["a", &this, "b"]);
+        assert_eq!(ids(&nodes, start + GONE), ["a", &this]);
+        assert_eq!(ids(&nodes, start + 2 * GONE), [this]);
+    }
+
+    #[test]
+    fn what_this_node_said_of_itself_is_not_heard() {
+        let (nodes, now) = (Nodes::new(), Instant::now());
+        nodes.hear(said(&nodes.id, 1), now);
+        assert_eq!(ids(&nodes, now).len(), 1);
+    }
+
+    #[test]
+    fn no_more_are_remembered_than_may_be() {
+        let (nodes, now) = (Nodes::new(), Instant::now());
+        (0..2 * MAX_NODES).for_each(|number| nodes.hear(said(&number.to_string(), 1), now));
+        assert_eq!(ids(&nodes, now).len(), MAX_NODES + 1);
+    }
+}
