@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::Guard;
@@ -38,6 +39,8 @@ pub(crate) struct Node {
     overload: Overload,
     tls: Option<Arc<Tls>>,
     tasks: TaskTracker,
+    /// Whether a stop was asked for: no new clients should be sent here.
+    withdrawn: AtomicBool,
     stopping: CancellationToken,
     stopped: CancellationToken,
 }
@@ -77,6 +80,7 @@ impl Node {
             overload: Overload::default(),
             tls,
             tasks: TaskTracker::new(),
+            withdrawn: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
         }
@@ -108,7 +112,7 @@ impl Node {
 
     /// Whether new clients should be sent here.
     pub(crate) fn ready(&self) -> Result<(), Problem> {
-        if self.channels.is_draining() {
+        if self.withdrawn.load(Ordering::Relaxed) {
             return Err(crate::operation::shutting_down());
         }
         let now = Instant::now();
@@ -190,9 +194,15 @@ impl Node {
         }
     }
 
-    /// Stops: no further connection is accepted, every reader is told to come back later, one after the other, what is under way is
-    /// finished (within the configured time), and the log is closed in order.
+    /// Stops: says so for a while to whoever asks whether it is ready, if that is configured. Then no further connection is accepted, every
+    /// reader is told to come back later, one after the other, what is under way is finished (within the configured time), and the log is
+    /// closed in order.
     pub(crate) async fn stop(&self) -> Stopped {
+        self.withdrawn.store(true, Ordering::Relaxed);
+        let delay = self.config().server.drain_delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let limit = {
             let config = self.config();
             let drain = Drain::new(Instant::now(), self.admission.open_connections(), &config);

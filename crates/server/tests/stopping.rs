@@ -195,6 +195,34 @@ fn many_are_told_one_after_the_other_and_served_until_then() {
 }
 
 #[test]
+fn a_stop_is_told_to_balancers_before_anybody_else_notices() {
+    let mut server = Server::with_config(
+        "[server]\ndrain_delay = \"3s\"\nshutdown_timeout = \"2s\"\n[channel.\"log/*\"]\ndurability = \"write\"\n",
+    );
+    let mut before = server.live(Transport::Sse, "/log/a");
+    before.until_live();
+    assert_eq!(server.get("/_/ready").status, 200);
+    server.terminate();
+    let begun = Instant::now();
+    server.told("stopping");
+    while server.get("/_/ready").status == 200 {
+        assert!(begun.elapsed() < AT_MOST, "it says that it is ready");
+    }
+    assert_eq!(server.get("/_/ready").problem(), (503, "shutting_down".to_owned()));
+    // Who comes all the same is served as ever.
+    let mut after = server.live(Transport::WebSocket, "/log/a");
+    after.until_live();
+    server.accepted("/log/a", "1");
+    for live in [&mut before, &mut after] {
+        assert_eq!(live.next().expect("a message").data, json!(1));
+        assert!(live.next().expect("a goodbye").is("@drain"));
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(3), "told after {:?}", begun.elapsed());
+    assert!(server.wait().success());
+    assert!(begun.elapsed() < AT_MOST + Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn who_renews_its_credential_meanwhile_keeps_its_turn() {
     const SOCKETS: usize = 100;
     let mut server = Server::guarded(&format!(

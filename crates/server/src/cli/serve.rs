@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::pin::pin;
 
+use futures_util::FutureExt as _;
 use plainwire::{Config, Plainwire, Stopped};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -102,16 +104,19 @@ fn run(
                 }
             });
         }
+        // It goes on accepting until the stop is past `drain_delay`.
+        let mut serving = pin!(live.serve(listener).fuse());
         tokio::select! {
-            served = live.serve(listener) => served?,
+            served = &mut serving => served?,
             () = reload::on_change(&live, hangups, file) => {}
             signal = signals.next() => {
                 let open = live.open_connections();
                 tracing::info!(%signal, open, "stopping: clients are told to come back; another signal stops at once");
             }
         }
+        let stopping = async { tokio::join!(live.shutdown(), serving) };
         tokio::select! {
-            stopped = live.shutdown() => told(&stopped),
+            (stopped, _) = stopping => told(&stopped),
             signal = signals.next() => {
                 let open = live.open_connections();
                 tracing::warn!(%signal, open, "stopped at once; connections that were open are cut");

@@ -141,6 +141,8 @@ options! {
         shutdown_timeout: Duration = Span "10s" in "100ms".."10m" beyond "what is left is cut";
         /// Over how long a stop spreads its goodbyes: 2,000 connections a second, so that few are told at once. At most half of `shutdown_timeout`.
         drain_time: Duration = Span "5s" in "0s".."5m";
+        /// How long a stop only says that it is coming (`/_/ready` is 503) and goes on as ever, before it accepts nothing any more: as long as what spreads clients over nodes takes to notice.
+        drain_delay: Duration = Span "0s" in "0s".."5m";
         /// Whose word counts for where a client is (`Forwarded`, `X-Forwarded-For`): the networks of your reverse proxies.
         trusted_proxies: Vec<IpNet> = Networks "";
         /// The header in which they say it. The other one is passed on as the client sent it, so it does not count.

@@ -55,7 +55,7 @@ fn nodes_die_and_stop_and_everybody_goes_on_through_the_proxy() {
         let mut clients = 0;
         let mut publishers = Vec::new();
         for (number, (kind, sticky, proxy)) in proxies.iter().enumerate() {
-            let (proxy, scene) = (&*proxy, &scene);
+            let (proxy, scene) = (proxy, &scene);
             publishers.push(scope.spawn(move || publish(proxy, number as u64, scene)));
             for transport in Transport::ALL {
                 let (who, done) = (format!("{kind:?}, sticky: {sticky}, {transport:?}"), done.clone());
@@ -287,4 +287,45 @@ fn a_client_whose_node_dies_hears_so_at_once() {
             assert_ne!(error.kind(), io::ErrorKind::WouldBlock, "{kind:?} says nothing");
         }
     }
+}
+
+#[test]
+fn a_node_that_stops_gets_no_new_clients_before_the_others_are_told() {
+    thread::scope(|scope| {
+        for kind in [Kind::HaproxyHttp, Kind::HaproxyTcp, Kind::Caddy] {
+            scope.spawn(move || taken_out(kind));
+        }
+    });
+}
+
+fn taken_out(kind: Kind) {
+    const READERS: usize = 4;
+    let mut cluster = Cluster::start(2, "drain_delay = \"4s\"\n");
+    let proxy = cluster.behind(kind, &[]);
+    let begin = || -> Vec<Live> {
+        let begun = (0..READERS).map(|index| proxy.live(Transport::STREAMS[index], "/chat/a"));
+        begun
+            .map(|mut live| {
+                live.until_live();
+                live
+            })
+            .collect()
+    };
+    let mut old = begin();
+    cluster.nodes[0].terminate();
+    proxy.told(if kind == Kind::Caddy { "status code" } else { "Server nodes/node1 is DOWN" });
+    let mut new = begin();
+    cluster.nodes[1].accepted("/chat/a", "1");
+    for live in old.iter_mut().chain(&mut new) {
+        let event = live.next().expect("a message");
+        assert!(event.data == 1 && !event.is_control(), "{kind:?}: {event:?} before the proxy knew");
+    }
+    cluster.nodes[0].wait();
+    cluster.nodes[1].accepted("/chat/a", "2");
+    let heard = |lives: &mut Vec<Live>| {
+        let next = lives.iter_mut().map(|live| live.next().expect("an event"));
+        next.filter(|event| event.data == 2).count()
+    };
+    assert_eq!(heard(&mut new), READERS, "{kind:?} sent new clients to a node that stops");
+    assert_eq!(heard(&mut old), READERS / 2, "{kind:?}: those of the other node are not told");
 }

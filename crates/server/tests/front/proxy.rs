@@ -148,6 +148,15 @@ impl Proxy {
     pub(crate) fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Response {
         self.connect().ask(method, target, &[], body.map(str::as_bytes))
     }
+
+    /// Waits until it has logged a line with this text in it.
+    pub(crate) fn told(&self, text: &str) {
+        let late = Instant::now() + DEADLINE;
+        while !log(self.directory.path()).contains(text) {
+            assert!(Instant::now() < late, "{:?} did not say {text:?}", self.kind);
+            std::thread::sleep(LOOK);
+        }
+    }
 }
 
 impl Drop for Proxy {
