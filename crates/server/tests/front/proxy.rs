@@ -48,10 +48,10 @@ impl Kind {
     }
 
     /// What makes sessions stick.
-    pub(crate) fn sticky(self) -> (&'static str, &'static str) {
+    pub(crate) fn sticky(self) -> &'static (&'static str, &'static str) {
         match self {
-            Kind::Caddy => ("lb_policy round_robin", "lb_policy cookie node SECRET"),
-            _ => (STICKY, ""),
+            Kind::Caddy => &("lb_policy round_robin", "lb_policy cookie node SECRET"),
+            _ => &(STICKY, ""),
         }
     }
 
