@@ -91,14 +91,17 @@ fn servers(programs: &[(&str, &str)]) -> Result<(), String> {
     if missing.is_empty() {
         return Ok(());
     }
-    let ours = Path::new(SERVICE_POLICY).exists();
-    if !ours && on_path("apt-get").is_some() {
-        let deny =
-            format!("printf '#!/bin/sh\\nexit 101\\n' > {SERVICE_POLICY} && chmod 755 {SERVICE_POLICY}");
+    let present = Path::new(SERVICE_POLICY).exists();
+    if !present && on_path("apt-get").is_some() {
+        // Of no effect any more should this program be ended before it takes it back.
+        let deny = format!(
+            "printf '#!/bin/sh\\n[ ! -d /proc/{} ] || exit 101\\n' > {SERVICE_POLICY} && chmod 755 {SERVICE_POLICY}",
+            std::process::id()
+        );
         let _ = output(root_command()?.args(["sh", "-c", &deny]));
     }
     let installed = debian(&missing.iter().map(|(_, package)| *package).collect::<Vec<_>>());
-    if !ours {
+    if !present {
         let _ = output(root_command()?.args(["rm", "-f", SERVICE_POLICY]));
     }
     if on_path("systemctl").is_some() {

@@ -55,23 +55,23 @@ impl Kind {
         }
     }
 
-    /// What cuts whoever is silent for two seconds.
+    /// What cuts whoever is silent for three seconds.
     pub(crate) fn impatient(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Kind::HaproxyHttp => &[
-                ("timeout client 75s", "timeout client 2s"),
-                ("timeout server 75s", "timeout server 2s"),
-                ("timeout tunnel 75s", "timeout tunnel 2s"),
+                ("timeout client 75s", "timeout client 3s"),
+                ("timeout server 75s", "timeout server 3s"),
+                ("timeout tunnel 75s", "timeout tunnel 3s"),
             ],
             Kind::HaproxyTcp => {
-                &[("timeout client 75s", "timeout client 2s"), ("timeout server 75s", "timeout server 2s")]
+                &[("timeout client 75s", "timeout client 3s"), ("timeout server 75s", "timeout server 3s")]
             }
             Kind::Nginx => &[
-                ("proxy_read_timeout 75s", "proxy_read_timeout 2s"),
-                ("proxy_send_timeout 75s", "proxy_send_timeout 2s"),
+                ("proxy_read_timeout 75s", "proxy_read_timeout 3s"),
+                ("proxy_send_timeout 75s", "proxy_send_timeout 3s"),
             ],
             Kind::Caddy => {
-                &[("read_timeout 75s", "read_timeout 2s"), ("write_timeout 75s", "write_timeout 2s")]
+                &[("read_timeout 75s", "read_timeout 3s"), ("write_timeout 75s", "write_timeout 3s")]
             }
         }
     }

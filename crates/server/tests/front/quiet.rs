@@ -11,7 +11,7 @@ use super::support::{DEADLINE, Live, Transport};
 use super::{Cluster, Kind};
 
 /// For how long nothing is published: more than twice what the proxies of these tests wait.
-const QUIET: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_secs(7);
 
 #[test]
 fn heartbeats_keep_quiet_streams_open() {
