@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 
 use futures_util::FutureExt as _;
+use plainwire::config::Engine;
 use plainwire::{Config, Plainwire, Stopped};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -67,7 +68,11 @@ fn run(
     runtime.block_on(async {
         let (wanted, admin) = (config.server.listen, config.admin.listen);
         let scheme = if config.is_encrypted() { "https" } else { "http" };
-        let data = config.server.data.display().to_string();
+        let data = match config.server.engine {
+            Engine::Disk => config.server.data.display().to_string(),
+            Engine::Redis => "Redis".to_owned(),
+            Engine::Memory => "memory".to_owned(),
+        };
         let mut builder = Plainwire::builder(config);
         if dev.is_some() {
             builder = builder.dev();
