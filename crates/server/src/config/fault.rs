@@ -113,7 +113,7 @@ fn place(text: &str, span: Range<usize>) -> Place {
     }
 }
 
-/// A line up to the value of a `secret` or `token`: what is wrong is shown on terminals and kept in logs, and these are not. It goes
+/// A line up to the value of a `secret` or `token`, or to the user that a URL names: what is wrong is shown on terminals and kept in logs, and these are not. It goes
 /// by the text, as a fault may be that there are no values yet.
 fn without_secret(line: &str) -> &str {
     let value_of = |word: &str| {
@@ -122,7 +122,9 @@ fn without_secret(line: &str) -> &str {
         // What an expression compares is no value.
         values.find(|value| !value.starts_with('=')).map(|value| line.len() - value.len())
     };
-    let begin = ["secret", "token"].into_iter().filter_map(value_of).min();
+    // The user information of a URL (RFC 3986 §3.2.1) has a password.
+    let url = line.find("://").map(|at| at + 3).filter(|at| line[*at..].contains('@'));
+    let begin = ["secret", "token"].into_iter().filter_map(value_of).chain(url).min();
     &line[..begin.unwrap_or(line.len())]
 }
 

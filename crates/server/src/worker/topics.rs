@@ -195,9 +195,15 @@ impl Topics {
         }
     }
 
+    /// The channel's topic, as it is now: who comes may have a cursor of something that this worker was not rung for yet, which
+    /// must not be taken for one that was lost.
     fn find_or_add(&mut self, channel: OpenChannel) -> usize {
         match self.by_name.get(channel.name()) {
-            Some(&index) => index,
+            Some(&index) => {
+                let topic = &mut self.all[index];
+                topic.channel.update(&mut topic.showing);
+                index
+            }
             None => self.add(channel),
         }
     }

@@ -179,7 +179,7 @@ fn a_node_that_does_not_find_redis_says_so_and_ends() {
 fn passwords_of_redis_are_in_no_message() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("plainwire.toml");
-    for url in ["redis://user:hunter2@127.0.0.1:1", "redis://user:hunter2@nosuchhost.invalid"] {
+    for url in ["redis://user:hunter2@127.0.0.1:1", "redis://user:hunter2@:x", "http://user:hunter2@a"] {
         std::fs::write(
             &config,
             format!("[server]\nengine = 'redis'\n[redis]\nurl = '{url}'\ntimeout = '200ms'\n"),
