@@ -32,6 +32,7 @@ pub(crate) fn everything() -> Result<(), String> {
     cargo_deny()?;
     valgrind()?;
     faketime()?;
+    strace()?;
     pebble()?;
     redis()?;
     proxies()?;
@@ -123,6 +124,11 @@ pub(crate) fn cxx() -> Result<(), String> {
 pub(crate) fn faketime() -> Result<(), String> {
     let installed = || output(Command::new("dpkg").args(["--status", "libfaketime"])).is_ok();
     if on_path("dpkg").is_none() || installed() { Ok(()) } else { debian(&["libfaketime"]) }
+}
+
+/// strace, which makes system calls fail. Other systems than Debian do without: the test that needs it says so.
+pub(crate) fn strace() -> Result<(), String> {
+    if on_path("dpkg").is_none() || on_path("strace").is_some() { Ok(()) } else { debian(&["strace"]) }
 }
 
 /// Pebble, an authority that issues certificates to tests. Other systems than Debian do without: the tests that need it say so.

@@ -20,6 +20,7 @@ const ALL: Duration = Duration::from_secs(35 * 60);
 /// Builds and runs them all, or what `arguments` of `cargo test` say.
 pub(crate) fn test(arguments: &[&str]) -> Result<(), String> {
     install::faketime()?;
+    install::strace()?;
     install::redis()?;
     install::proxies()?;
     install::pebble()?;

@@ -1,4 +1,4 @@
-//! What the disk engine makes of crashes, torn writes, damage, other processes, reboots and a full disk.
+//! What the disk engine makes of crashes, torn writes, damage, other processes, reboots, syncs that fail and a full disk.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use plainwire_log::disk::{DiskLog, DiskOptions, OpenError};
 use plainwire_log::suite::fixture::{Fixture, PATIENCE, TestClock, keep_all, key, message, name, number_of};
@@ -26,10 +27,18 @@ fn small_tables() -> DiskOptions {
     DiskOptions { memtable_bytes: 32 * 1024, ..DiskOptions::default() }
 }
 
+/// How long a process that another test starts may hold a lock of this one: from its fork to its exec.
+const FORK: Duration = Duration::from_secs(1);
+
 fn try_open(dir: &Path, options: DiskOptions) -> Result<Fixture, OpenError> {
     let clock = TestClock::default();
-    let log = DiskLog::open(dir, DiskOptions { clock: clock.clock(), ..options })?;
-    Ok(Fixture::new(Arc::new(log), clock))
+    let late = Instant::now() + FORK;
+    loop {
+        match DiskLog::open(dir, DiskOptions { clock: clock.clock(), ..options.clone() }) {
+            Err(OpenError::InUse { .. }) if Instant::now() < late => std::thread::yield_now(),
+            opened => return Ok(Fixture::new(Arc::new(opened?), clock)),
+        }
+    }
 }
 
 fn open(dir: &Path) -> Fixture {
@@ -469,9 +478,9 @@ async fn child_on_a_small_disk() {
             assert_eq!(t.told.count() as u64, accepted, "only what was accepted is told");
         }
         fs::remove_file(&fill).unwrap();
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         while t.append(t.number("b", round)).await.is_err() {
-            assert!(std::time::Instant::now() < deadline, "there is room, but appends are still refused");
+            assert!(Instant::now() < deadline, "there is room, but appends are still refused");
             tokio::task::yield_now().await;
         }
         assert_eq!(t.told.messages(&name("b")).len(), 1, "told once, however often it was tried");
@@ -512,4 +521,76 @@ fn a_full_disk_refuses_and_recovers() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("accepted"), "the child ran: {said}");
+}
+
+/// Runs under strace, which makes some of its syncs fail.
+#[tokio::test]
+async fn child_whose_syncs_fail() {
+    let Some((dir, seed)) = child_args() else { return };
+    let t = open(&dir.join("data"));
+    let mut random = Random(seed);
+    let (mut accepted, mut refused, mut since) = (Vec::new(), 0, 0);
+    for number in 0.. {
+        // What is written and not synced lies before what is synced.
+        let durability = [Durability::Fsync, Durability::Write][random.below(2) as usize];
+        match t.append(under(&t, "a", durability, number)).await {
+            Ok(appended) => {
+                accepted.push(number);
+                since += 1;
+                assert_eq!(appended.position.offset.get(), accepted.len() as u64);
+            }
+            Err(AppendError::Unavailable(error)) => {
+                assert!(error.to_string().contains("Input/output error"), "{error}");
+                refused += 1;
+                since = 0;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(t.told.count(), accepted.len(), "only what was accepted is told");
+        if refused > 0 && since == 50 {
+            break;
+        }
+        assert!(number < 100_000, "{refused} refused");
+    }
+    assert_eq!(t.numbers("a", 0).await, accepted, "what was refused is not there");
+    t.log.close().await.unwrap();
+    drop(t);
+    assert_eq!(open(&dir.join("data")).numbers("a", 0).await, accepted);
+    println!("accepted {} refused {refused}", accepted.len());
+}
+
+/// A sync that failed is not made good by one that succeeds (what it left unwritten may be clean pages to the system): the journal is
+/// written anew before anything else is acknowledged.
+#[test]
+fn a_sync_that_fails_acknowledges_nothing() {
+    let probe = ["-f", "-e", "inject=fdatasync:error=EIO:when=1", "true"];
+    if !Command::new("strace").args(probe).output().is_ok_and(|output| output.status.success()) {
+        return eprintln!(
+            "not tested: this needs strace, which `cargo xtask test` installs, and leave to use it"
+        );
+    }
+    // fdatasync is what commits use; the store is opened with fsync.
+    for (first, last) in [(5, 5), (9, 12), (30, 33)] {
+        // On a disk: in memory a sync is nothing.
+        let dir = tempfile::tempdir().unwrap();
+        let calls = dir.path().join("calls");
+        let inner = child("child_whose_syncs_fail", dir.path(), first);
+        let mut command = Command::new("strace");
+        command.args(["-f", "-y", "-e", "trace=fdatasync,fsync,pwrite64", "-e"]);
+        command.arg(format!("inject=fdatasync:error=EIO:when={first}..{last}")).arg("-o").arg(&calls);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command.envs(inner.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        let output = command.output().expect("strace is there");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(said.contains("accepted"), "the child ran: {said}");
+
+        let calls = fs::read_to_string(&calls).unwrap();
+        let (_, after) = calls.rsplit_once("(INJECTED)").expect("a sync failed");
+        let (between, _) = after.split_once("fdatasync(").expect("there are commits again");
+        let mut of_journal = between.lines().filter(|line| line.contains(".jnl>"));
+        let renewed = of_journal.any(|line| line.contains("pwrite64("));
+        let synced = of_journal.any(|line| line.contains("fsync(") && line.ends_with("= 0"));
+        assert!(renewed && synced, "{between}");
+    }
 }

@@ -9,6 +9,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Buf;
@@ -88,11 +89,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Cuts off the commits after number `last`: they were begun, but reported as failed.
-    pub(crate) fn cut_after(&mut self, store: &Path, last: u64) -> io::Result<()> {
-        if self.newest().is_none_or(|newest| newest <= last) {
-            return Ok(());
-        }
+    /// Cuts off the commits after number `last`, which were begun but reported as failed, and everything after the first break; and
+    /// writes what stays once more.
+    ///
+    /// A sync that failed may leave the system with pages that it takes for written and that never reached the device. The next sync
+    /// would succeed without them, and what is appended behind them would be acknowledged and lie beyond a hole. So they are made dirty
+    /// again, in place: a disk that is full has no room for a copy.
+    pub(crate) fn renew(&mut self, store: &Path, last: u64) -> io::Result<()> {
         let mut entries = Vec::new();
         for (_, path) in files(store)? {
             let bytes = fs::read(&path)?;
@@ -104,9 +107,13 @@ impl Journal {
                 entries.push(entry);
                 end += length;
             }
-            truncate(&path, end as u64)?;
+            let file = OpenOptions::new().write(true).open(&path)?;
+            file.write_all_at(&bytes[..end], 0)?;
+            file.set_len(end as u64)?;
+            file.sync_all()?;
         }
         self.entries = entries;
+        self.broken = None;
         Ok(())
     }
 }

@@ -19,6 +19,9 @@
 //!
 //! **A full disk** fails the appends that did not fit, with nothing of them written; the store is then opened again, by the commit
 //! thread, as soon as it can be, so appends succeed again once there is room.
+//!
+//! **A sync that fails** (EIO) fails the appends that waited for it, and they are cut out of the journal. Nothing is taken to be on
+//! the device because a later sync succeeds: before the store is opened again, what stays of the journal is written once more.
 
 mod channel;
 mod codec;

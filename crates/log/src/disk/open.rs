@@ -147,8 +147,7 @@ pub(crate) fn reopen(
     let path = dir.join(STORE_DIR);
     let failed = |error: io::Error| StoreError::Failed(path.clone(), error.into());
     let mut journal = Journal::read(&path).map_err(failed)?;
-    journal.cut_after(&path, reached.written).map_err(failed)?;
-    journal.cut(None).map_err(failed)?;
+    journal.renew(&path, reached.written).map_err(failed)?;
     let mut store = Store::open(dir, &journal, false, options)?;
     let newest = store.newest_commit()?.0;
     if newest < reached.synced {
