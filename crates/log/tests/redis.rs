@@ -5,7 +5,6 @@
 #[path = "support/redis.rs"]
 mod support;
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,14 +46,6 @@ plainwire_log::log_suite!(open);
 async fn agrees_with_the_model() {
     for seed in 0..3 {
         model::agrees_with_the_model(seed, 120, open, false).await;
-    }
-}
-
-impl Deref for Owning {
-    type Target = RedisLog;
-
-    fn deref(&self) -> &RedisLog {
-        &self.log
     }
 }
 

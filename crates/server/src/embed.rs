@@ -155,8 +155,10 @@ impl Builder {
         let node = Arc::new(Node::new(Arc::new(config), log, mode, tls));
         node.load_revocations().await?;
         tokio::spawn(watch_clock(Arc::downgrade(&node)));
-        tokio::spawn(keep_in_touch(Arc::downgrade(&node)));
-        tokio::spawn(watch_revocations(Arc::downgrade(&node)));
+        if node.channels().log().is_shared() {
+            tokio::spawn(keep_in_touch(Arc::downgrade(&node)));
+            tokio::spawn(watch_revocations(Arc::downgrade(&node)));
+        }
         tokio::spawn(watch_credentials(Arc::downgrade(&node)));
         Ok(Plainwire { node })
     }

@@ -1,7 +1,6 @@
 //! The nodes that share a store: each says every few seconds how it is, in a channel that no client can name.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -47,18 +46,11 @@ pub(crate) struct Nodes {
     id: String,
     started: Millis,
     heard: Mutex<HashMap<String, (Said, Instant)>>,
-    /// Whether this node speaks: where nobody shares its store, nobody would listen.
-    shared: AtomicBool,
 }
 
 impl Nodes {
     pub(crate) fn new() -> Nodes {
-        Nodes {
-            id: format!("{:016x}", fastrand::u64(..)),
-            started: clock::now(),
-            heard: Mutex::default(),
-            shared: AtomicBool::new(false),
-        }
+        Nodes { id: format!("{:016x}", fastrand::u64(..)), started: clock::now(), heard: Mutex::default() }
     }
 
     /// Takes what a node said.
@@ -136,22 +128,19 @@ impl Node {
 
     /// Tells the others that this node is stopping.
     pub(crate) async fn say_goodbye(&self) {
-        if self.channels().nodes().shared.load(Ordering::Relaxed) {
+        if self.channels().log().is_shared() {
             self.speak().await;
         }
     }
 }
 
-/// Tells the others of this node, and hears of them, for as long as it is there and shares its store.
+/// Tells the others of this node, and hears of them, for as long as it is there. For a node that shares its store: where
+/// nobody does, nobody would listen.
 pub(crate) async fn keep_in_touch(node: Weak<Node>) {
     let mut follows = false;
     loop {
         let Some(node) = node.upgrade().filter(|node| !node.stopping().is_cancelled()) else { return };
         let log = node.channels().log().clone();
-        if !log.is_shared() {
-            return;
-        }
-        node.channels().nodes().shared.store(true, Ordering::Relaxed);
         follows = follows || log.follow(&channel(), &policy()).await.is_ok();
         node.speak().await;
         drop((node, log));

@@ -294,17 +294,10 @@ fn an_idempotency_key_is_its_subjects_own() {
     assert_eq!(from, [&json!("ann"), &json!("bob"), &Value::Null]);
 }
 
-/// Where the server's admin listener is.
-fn admin(server: &Server) -> Connection {
-    let line = server.told("the admin listener listens");
-    let address = line.split("address=").nth(1).expect("an address").trim().parse().expect("an address");
-    Connection::open(address)
-}
-
 #[test]
 fn a_revocation_ends_streams_and_outlives_the_server() {
     let mut server = Server::guarded(&format!("[admin]\nlisten = \"127.0.0.1:0\"\n{}", config()));
-    let mut admin = admin(&server);
+    let mut admin = Connection::open(server.admin_address());
     let mut revoke = |body: &Value| {
         let json = [("content-type", "application/json")];
         admin.ask("POST", "/_/revoke", &json, Some(body.to_string().as_bytes())).status

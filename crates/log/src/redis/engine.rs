@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use plainwire_protocol::{ChannelName, Epoch, Offset, Position};
 use redis::{ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, Value};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::RedisOptions;
 use super::keys::{self, Keys};
@@ -43,7 +44,7 @@ pub(super) struct Engine {
     pub(super) commits: Histogram,
     pub(super) errors: Count,
     pub(super) keys_dropped: Count,
-    pub(super) closing: watch::Sender<bool>,
+    pub(super) closing: AtomicBool,
     pub(super) writer: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
@@ -77,7 +78,7 @@ impl Engine {
             commits: Histogram::new(COMMIT_SIZES),
             errors: Count::default(),
             keys_dropped: Count::default(),
-            closing: watch::Sender::new(false),
+            closing: AtomicBool::new(false),
             writer: Mutex::default(),
         }
     }
@@ -99,29 +100,43 @@ impl Engine {
         self.errors.add(1);
     }
 
-    /// Whether an error means that another connection is needed: this server is not, or is no longer, one to write to.
-    pub(super) fn is_fatal(&self, error: &RedisError) -> bool {
+    /// What went wrong, for whoever runs the server. If it means that another connection is needed, as this server is not, or is no
+    /// longer, one to write to, that connection is given up.
+    pub(super) fn fault(&self, live: &Live, error: &RedisError) -> LogError {
         let gone = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown].map(ErrorKind::Server);
-        error.is_unrecoverable_error() || error.is_timeout() || gone.contains(&error.kind())
+        if error.is_unrecoverable_error() || error.is_timeout() || gone.contains(&error.kind()) {
+            self.link.down(Some(live.number), failed(error));
+        }
+        failed(error)
     }
 
-    /// Sends one command.
+    /// Ends what is under way in the background.
+    pub(super) fn end(&self) {
+        self.link.close();
+        if let Some(writer) = self.writer.lock().take() {
+            writer.abort();
+        }
+    }
+
+    /// Sends one command; again, if it calls a script that Redis has forgotten.
     pub(super) async fn run<T: redis::FromRedisValue>(
         &self,
         live: &Live,
         command: &redis::Cmd,
     ) -> Result<T, LogError> {
         let mut connection = live.connection.clone();
-        command.query_async(&mut connection).await.map_err(|error| {
+        let mut answer = command.query_async(&mut connection).await;
+        if answer.as_ref().is_err_and(|error: &RedisError| error.code() == Some("NOSCRIPT")) {
+            self.scripts.load(&mut connection).await.map_err(|error| failed(&error))?;
+            answer = command.query_async(&mut connection).await;
+        }
+        answer.map_err(|error| {
             self.count_error();
-            if self.is_fatal(&error) {
-                self.link.down(Some(live.number), failed(&error));
-            }
-            failed(&error)
+            self.fault(live, &error)
         })
     }
 
-    pub(super) fn question(&self, channel: &ChannelName, asked: &Asked) -> redis::Cmd {
+    fn question(&self, channel: &ChannelName, asked: &Asked) -> redis::Cmd {
         let keys = self.keys(channel);
         let mut call = self.scripts.look.call(3);
         call.arg(keys.head()).arg(keys.log()).arg(keys.state());
@@ -136,20 +151,7 @@ impl Engine {
     /// Asks the store about a channel.
     pub(super) async fn ask(&self, channel: &ChannelName, asked: &Asked) -> Result<Look, LogError> {
         let live = self.link.live(Instant::now() + self.options.timeout).await?;
-        let call = self.question(channel, asked);
-        let mut connection = live.connection.clone();
-        let mut answer: redis::RedisResult<Value> = call.query_async(&mut connection).await;
-        if answer.as_ref().is_err_and(|error| error.code() == Some("NOSCRIPT")) {
-            self.scripts.load(&mut connection).await.map_err(|error| failed(&error))?;
-            answer = call.query_async(&mut connection).await;
-        }
-        let answer = answer.map_err(|error| {
-            self.count_error();
-            if self.is_fatal(&error) {
-                self.link.down(Some(live.number), failed(&error));
-            }
-            failed(&error)
-        })?;
+        let answer = self.run(&live, &self.question(channel, asked)).await?;
         wire::look(channel, answer).map_err(garbled)
     }
 

@@ -15,6 +15,7 @@ mod wire;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -89,7 +90,7 @@ impl RedisLog {
 
 impl Log for RedisLog {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        if *self.engine.closing.borrow() {
+        if self.engine.closing.load(Ordering::Acquire) {
             return async { Err(AppendError::Unavailable(closed())) }.boxed();
         }
         match self.engine.queue.push(append) {
@@ -218,16 +219,13 @@ impl Log for RedisLog {
 
     fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
         let engine = self.engine.clone();
-        engine.closing.send_replace(true);
+        engine.closing.store(true, Ordering::Release);
         async move {
             let until = Instant::now() + engine.options.timeout;
             while engine.queue.count() > 0 && Instant::now() < until {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            engine.link.close();
-            if let Some(writer) = engine.writer.lock().take() {
-                writer.abort();
-            }
+            engine.end();
             Ok(())
         }
         .boxed()
@@ -236,9 +234,6 @@ impl Log for RedisLog {
 
 impl Drop for RedisLog {
     fn drop(&mut self) {
-        self.engine.link.close();
-        if let Some(writer) = self.engine.writer.lock().take() {
-            writer.abort();
-        }
+        self.engine.end();
     }
 }

@@ -144,11 +144,8 @@ async fn send(engine: &Arc<Engine>, live: &Live, batch: Vec<Waiting>) -> Vec<Wai
                 again.push(waiting);
             }
             Value::ServerError(error) => {
-                let error = redis::RedisError::from(error);
-                if engine.is_fatal(&error) {
-                    engine.link.down(Some(live.number), failed(&error));
-                }
-                engine.queue.done(waiting, Err(AppendError::Unavailable(failed(&error))));
+                let why = engine.fault(live, &error.into());
+                engine.queue.done(waiting, Err(AppendError::Unavailable(why)));
             }
             answer => answered(engine, waiting, answer),
         }

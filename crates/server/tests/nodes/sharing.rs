@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::Cluster;
-use super::support::{Connection, DEADLINE, Live, Server, Transport, epoch, offset, token};
+use super::support::{Connection, DEADLINE, Live, Transport, epoch, offset, token};
 
 const CHANNELS: &str = "[channel.\"chat/*\"]\n[channel.counter]\nstate = { count = 0 }\n\
     [channel.counter.command.add]\nset = \"{'count': state.count + 1}\"\n";
@@ -118,7 +118,10 @@ fn a_token_that_one_node_revokes_is_refused_by_all() {
     let mut live = b.live(Transport::Sse, &target);
     let body = json!({ "jti": "one", "exp": until }).to_string();
     let json = [("Content-Type", "application/json")];
-    assert_eq!(admin(a).ask("POST", "/_/revoke", &json, Some(body.as_bytes())).status, 200);
+    assert_eq!(
+        Connection::open(a.admin_address()).ask("POST", "/_/revoke", &json, Some(body.as_bytes())).status,
+        200
+    );
     let end = loop {
         let event = live.next().expect("it says why it ends");
         if event.is("@end") {
@@ -127,13 +130,6 @@ fn a_token_that_one_node_revokes_is_refused_by_all() {
     };
     assert_eq!(end.data["reason"], json!("token_revoked"));
     assert_eq!(b.get(&target).problem(), (401, "token_revoked".to_owned()));
-}
-
-/// Where a node's admin listener is.
-fn admin(node: &Server) -> Connection {
-    let line = node.told("the admin listener listens");
-    let address = line.split("address=").nth(1).expect("an address").trim().parse().expect("an address");
-    Connection::open(address)
 }
 
 #[test]
@@ -152,7 +148,8 @@ fn an_epoch_of_another_store_is_told_apart() {
 #[test]
 fn nodes_know_of_each_other_and_of_one_that_goes() {
     let cluster = Cluster::start(3, &format!("{CHANNELS}[admin]\nlisten = \"127.0.0.1:0\"\n"));
-    let mut admins: Vec<Connection> = cluster.nodes.iter().map(admin).collect();
+    let admins = cluster.nodes.iter().map(|node| Connection::open(node.admin_address()));
+    let mut admins: Vec<Connection> = admins.collect();
     let mut nodes = |index: usize| admins[index].ask("GET", "/_/nodes", &[], None).json();
     let late = Instant::now() + DEADLINE;
     for index in 0..3 {

@@ -14,8 +14,7 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 fn start(more: &str) -> (Server, SocketAddr) {
     let server =
         Server::with_config(&format!("[admin]\nlisten = \"127.0.0.1:0\"\n{more}\n[channel.\"log/*\"]\n"));
-    let line = server.told("the admin listener listens");
-    let address = line.split("address=").nth(1).expect("an address").trim().parse().expect("an address");
+    let address = server.admin_address();
     (server, address)
 }
 

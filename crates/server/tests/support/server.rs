@@ -295,6 +295,12 @@ impl Server {
         self.stderr.lock().expect("nobody panics with it").lines().to_vec()
     }
 
+    /// Where its admin listener is. Asked once: the line that says so is looked at by then.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        let line = self.told("the admin listener listens");
+        line.split("address=").nth(1).expect("an address").trim().parse().expect("an address")
+    }
+
     pub(crate) fn connect(&self) -> Connection {
         self.secured(Connection::open(self.address))
     }
