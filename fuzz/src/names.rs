@@ -11,6 +11,8 @@ pub fn run(data: &[u8]) {
     let names = [ChannelName::parse(text).ok(), Target::parse(text).ok().map(|target| target.channel)];
     for name in names.into_iter().flatten() {
         check(&name);
+        // Patterns are about the channel that it belongs to.
+        let name = name.watched().unwrap_or(name);
         if let Ok(pattern) = Pattern::parse(pattern) {
             assert_eq!(
                 Pattern::parse(pattern.as_str()).map(|again| again.as_str().to_owned()).ok(),
@@ -31,7 +33,7 @@ pub fn run(data: &[u8]) {
 fn check(name: &ChannelName) {
     let text = name.as_str();
     assert!(text.len() <= MAX_NAME_BYTES && text.split('/').count() <= MAX_SEGMENTS, "{text}");
-    for segment in text.split('/') {
+    for segment in text.strip_suffix("/@presence").unwrap_or(text).split('/') {
         assert!(!segment.is_empty() && !matches!(segment, "." | "..") && !segment.starts_with('@'), "{text}");
     }
     assert!(!text.chars().any(|c| c.is_control() || c.is_whitespace() || ":*?#\\".contains(c)), "{text:?}");

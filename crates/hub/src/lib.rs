@@ -1,7 +1,8 @@
 //! The pure core of Plainwire: tails, feeds, commands and rules. No clock, no socket, no runtime.
 //!
 //! The server's shell asks and is told what to do: a [`Feed`] what to deliver next from a [`Tail`] or which page to read, a
-//! [`machine::Machine`] what a command makes of a state, a [`Writer`] what that state is while commits are under way.
+//! [`machine::Machine`] what a command makes of a state, a [`Writer`] what that state is while commits are under way, a
+//! [`presence::Roster`] what has to be written so that it says who is there.
 
 pub mod access;
 mod entry;
@@ -9,6 +10,7 @@ mod expression;
 mod feed;
 mod feeds;
 pub mod machine;
+pub mod presence;
 mod run;
 mod tail;
 #[cfg(test)]

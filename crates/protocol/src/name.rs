@@ -10,6 +10,8 @@ use thiserror::Error;
 pub const MAX_NAME_BYTES: usize = 255;
 /// Most segments of a channel name.
 pub const MAX_SEGMENTS: usize = 16;
+/// What the name of a channel ends with that says who is in the channel above it: `chat/general/@presence`.
+const PRESENCE: &str = "/@presence";
 
 /// What must be escaped when a name is written into a URL's path (RFC 3986 §3.3), beyond what names exclude.
 const PATH: &AsciiSet = &CONTROLS
@@ -30,7 +32,8 @@ const PATH: &AsciiSet = &CONTROLS
 ///
 /// Holds by construction: 1 to [`MAX_NAME_BYTES`] bytes of UTF-8; 1 to [`MAX_SEGMENTS`] segments, none of them empty,
 /// `.` or `..`; no white space or control character; none of `:` (commands), `*` (patterns), `?`, `#`, `\`; and no
-/// segment that begins with `@` (system channels) and no first segment `_` (the server's own routes).
+/// segment that begins with `@` and no first segment `_` (the server's own routes). System channels are the exception: their last
+/// segment begins with `@`, and the only ones that a client can name are those of [`ChannelName::presence`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
@@ -76,7 +79,32 @@ impl ChannelName {
         Ok(ChannelName(text.into()))
     }
 
-    /// Parses the name of a channel of the server's own: one whose last segment begins with `@`. No client can name it.
+    /// Parses a name as a client gives it: as [`ChannelName::parse`], or that of such a channel's presence.
+    pub fn requested(text: &str) -> Result<ChannelName, NameError> {
+        match text.strip_suffix(PRESENCE) {
+            Some(watched) => ChannelName::parse(watched).and_then(|_| ChannelName::system(text)),
+            None => ChannelName::parse(text),
+        }
+    }
+
+    /// The channel that says who is in this one. `None` if its name would be too long, and of such a channel itself.
+    pub fn presence(&self) -> Option<ChannelName> {
+        let named = !self.is_presence() && !self.is_own();
+        named.then(|| ChannelName::system(&format!("{self}{PRESENCE}")).ok()).flatten()
+    }
+
+    /// Whether it says who is in another channel.
+    pub fn is_presence(&self) -> bool {
+        self.0.ends_with(PRESENCE)
+    }
+
+    /// The channel that it is about, if it says who is there.
+    pub fn watched(&self) -> Option<ChannelName> {
+        self.0.strip_suffix(PRESENCE).map(|watched| ChannelName(watched.into()))
+    }
+
+    /// Parses the name of a channel of the server's own: one whose last segment begins with `@`. No client can name it, but for those of
+    /// [`ChannelName::presence`].
     pub fn system(text: &str) -> Result<ChannelName, NameError> {
         check(text, |_| false)?;
         let own = text.rsplit('/').next().is_some_and(|last| last.len() > 1 && last.starts_with('@'));
@@ -145,7 +173,7 @@ impl Target {
                 return Err(NameError::Empty);
             }
         }
-        Ok(Target { channel: ChannelName::parse(name)?, command: command.map(str::to_owned) })
+        Ok(Target { channel: ChannelName::requested(name)?, command: command.map(str::to_owned) })
     }
 }
 
@@ -230,6 +258,27 @@ mod tests {
     }
 
     #[test]
+    fn who_is_in_a_channel_has_a_name_too() {
+        let chat = ChannelName::parse("chat/general").unwrap();
+        let presence = chat.presence().unwrap();
+        assert_eq!(presence.as_str(), "chat/general/@presence");
+        assert_eq!((presence.watched(), chat.watched()), (Some(chat.clone()), None));
+        assert!(presence.is_presence() && !chat.is_presence() && !presence.is_own());
+        assert_eq!(presence.presence(), None);
+        assert_eq!(ChannelName::system("@nodes").unwrap().presence(), None);
+        for path in ["/chat/general/@presence", "/chat/general/%40presence"] {
+            assert_eq!(Target::parse(path).unwrap().channel, presence);
+        }
+        assert_eq!(Target::parse(&presence.to_path()).unwrap().channel, presence);
+        // A name may be too long for another one beneath it.
+        let long = ChannelName::parse(&"a".repeat(246)).unwrap();
+        assert_eq!((long.presence(), ChannelName::requested(&format!("{long}/@presence"))), (None, Err(NameError::TooLong)));
+        let deep = ChannelName::parse(&["a"; 16].join("/")).unwrap();
+        let below = ChannelName::requested(&format!("{deep}/@presence"));
+        assert_eq!((deep.presence(), below), (None, Err(NameError::TooManySegments)));
+    }
+
+    #[test]
     fn targets() {
         use NameError::*;
         let target = Target::parse("/counter:increment").unwrap();
@@ -251,6 +300,13 @@ mod tests {
             ("/counter:a:b", Character(':')),
             ("/counter:a/b", Character('/')),
             ("/%40presence", Reserved),
+            ("/@presence", Reserved),
+            ("/chat/@presence/@presence", Reserved),
+            ("/chat/@presence/a", Reserved),
+            ("/chat/@members", Reserved),
+            ("/chat/@presence/", EmptySegment),
+            ("//@presence", EmptySegment),
+            ("/_/@presence", Reserved),
         ] {
             assert_eq!(Target::parse(bad), Err(why), "{bad:?}");
         }

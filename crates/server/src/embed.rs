@@ -27,6 +27,7 @@ use crate::metrics::Transport;
 use crate::node::{Mode, Node, Stopped};
 use crate::nodes::keep_in_touch;
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_since, submit};
+use crate::presence::keep_presence;
 use crate::tls::{Tls, TlsError};
 
 /// A running Plainwire. Clones share it.
@@ -160,6 +161,7 @@ impl Builder {
             tokio::spawn(watch_revocations(Arc::downgrade(&node)));
         }
         tokio::spawn(watch_credentials(Arc::downgrade(&node)));
+        tokio::spawn(keep_presence(Arc::downgrade(&node)));
         Ok(Plainwire { node })
     }
 }
@@ -330,7 +332,7 @@ impl Plainwire {
         };
         let channel = self.node.channels().open_at(&name, start).await?;
         let subscription =
-            Subscription::of(self.node.channels(), vec![(channel, start)], None, Transport::Embedded);
+            Subscription::of(self.node.channels(), vec![(channel, start)], None, Transport::Embedded, None);
         Ok(Watch { node: self.node.clone(), subscription, items: Vec::new().into_iter() })
     }
 
@@ -347,7 +349,7 @@ impl Plainwire {
 }
 
 fn name(channel: &str) -> Result<ChannelName, Problem> {
-    ChannelName::parse(channel).map_err(|error| Problem::new(400, "channel_name", error))
+    ChannelName::requested(channel).map_err(|error| Problem::new(400, "channel_name", error))
 }
 
 /// A stream of a channel's [`Event`]s: snapshot and history first, then what happens.

@@ -25,6 +25,7 @@ mod metrics;
 mod node;
 mod nodes;
 mod operation;
+mod presence;
 mod reasons;
 mod stream;
 mod tls;
@@ -43,6 +44,7 @@ pub use plainwire_hub::access::{
     Allow, Bearer, BearerError, GrantError, Grants, Permission, PermissionError, Right,
 };
 pub use plainwire_hub::machine::{Change, Next, Reducer, State};
+pub use plainwire_hub::presence::Mode as PresenceMode;
 pub use plainwire_log as log;
 pub use plainwire_log::{Durability, Log};
 pub use plainwire_protocol as protocol;

@@ -181,6 +181,11 @@ impl Node {
         self.stopped.cancelled().await;
     }
 
+    /// Tells when nothing is under way any more.
+    pub(crate) fn has_stopped(&self) -> CancellationToken {
+        self.stopped.clone()
+    }
+
     /// Resolves when the node begins to stop.
     pub(crate) fn stopping(&self) -> CancellationToken {
         self.stopping.clone()

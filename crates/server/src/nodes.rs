@@ -1,6 +1,6 @@
 //! The nodes that share a store: each says every few seconds how it is, in a channel that no client can name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,12 @@ pub(crate) const CHANNEL: &str = "@nodes";
 /// How often a node says how it is. Jittered, so that they do not all speak at once.
 const EVERY: Duration = Duration::from_secs(5);
 /// After which silence a node is taken for gone: it may miss two of its turns.
-const GONE: Duration = Duration::from_secs(16);
+pub(crate) const GONE: Duration = Duration::from_secs(16);
+/// After which silence of its own a node knows that it was not told what the others said meanwhile: it was paused, or the store was
+/// away. From then on it takes nobody for gone until it has listened for long enough again.
+const DEAF: Duration = Duration::from_secs(9);
+/// How long it is known when a node was heard of last: at least as long as one may be waited for.
+const REMEMBERED: Duration = Duration::from_secs(600);
 /// Most nodes that are remembered. More than share one store.
 const MAX_NODES: usize = 1024;
 /// Messages that the channel keeps, and for how long: they are for people who look at the store.
@@ -45,7 +50,15 @@ pub(crate) struct Said {
 pub(crate) struct Nodes {
     id: String,
     started: Millis,
-    heard: Mutex<HashMap<String, (Said, Instant)>>,
+    heard: Mutex<Heard>,
+}
+
+/// Who was heard of, and when last.
+#[derive(Debug, Default)]
+struct Heard {
+    nodes: HashMap<String, (Said, Instant)>,
+    /// Since when nothing was missed, and when that was known last: this node hears itself like the others.
+    listening: Option<(Instant, Instant)>,
 }
 
 impl Nodes {
@@ -66,20 +79,54 @@ impl Nodes {
 
     fn hear(&self, said: Said, now: Instant) {
         let mut heard = self.heard.lock();
-        heard.retain(|_, (_, at)| now.saturating_duration_since(*at) < GONE);
-        if heard.len() < MAX_NODES || heard.contains_key(&said.id) {
-            heard.insert(said.id.clone(), (said, now));
+        let silent = |at: Instant| now.saturating_duration_since(at);
+        if said.id == self.id {
+            let since = heard.listening.filter(|(_, last)| silent(*last) < DEAF).map_or(now, |(since, _)| since);
+            heard.listening = Some((since, now));
         }
+        let most = if heard.nodes.len() < MAX_NODES { REMEMBERED } else { GONE };
+        heard.nodes.retain(|_, (_, at)| silent(*at) < most);
+        if heard.nodes.len() < MAX_NODES || heard.nodes.contains_key(&said.id) {
+            heard.nodes.insert(said.id.clone(), (said, now));
+        }
+    }
+
+    /// What this run of this node is called.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// How long a node has not been heard of, as far as this one would have; `None` if it would not.
+    pub(crate) fn silent_for(&self, node: &str, now: Instant) -> Option<Duration> {
+        let heard = self.heard.lock();
+        let since = heard.listening_at(now)?;
+        let last = heard.nodes.get(node).map_or(since, |(_, at)| since.max(*at));
+        Some(now.saturating_duration_since(last))
+    }
+
+    /// The nodes that are there. `None` if that cannot be said yet.
+    pub(crate) fn others(&self, now: Instant) -> Option<BTreeSet<String>> {
+        let heard = self.heard.lock();
+        let since = heard.listening_at(now)?;
+        let there = heard.nodes.iter().filter(|(_, (_, at))| now.saturating_duration_since(*at) < GONE);
+        (now.saturating_duration_since(since) >= GONE).then(|| there.map(|(id, _)| id.clone()).collect())
     }
 
     /// The nodes that were heard of lately, and how long ago, oldest node first; this one as it is.
     fn list(&self, this: Said, now: Instant) -> Vec<(Said, Duration)> {
         let heard = self.heard.lock();
-        let others = heard.values().map(|(said, at)| (said.clone(), now.saturating_duration_since(*at)));
+        let others = heard.nodes.values().map(|(said, at)| (said.clone(), now.saturating_duration_since(*at)));
         let mut all: Vec<_> = others.filter(|(said, ago)| *ago < GONE && said.id != self.id).collect();
         all.push((this, Duration::ZERO));
         all.sort_by(|(a, _), (b, _)| (a.started, &a.id).cmp(&(b.started, &b.id)));
         all
+    }
+}
+
+impl Heard {
+    /// Since when nothing was missed, if that is known now.
+    fn listening_at(&self, now: Instant) -> Option<Instant> {
+        self.listening.filter(|(_, last)| now.saturating_duration_since(*last) < DEAF).map(|(since, _)| since)
     }
 }
 
@@ -200,6 +247,28 @@ mod tests {
         let (nodes, now) = (Nodes::new(), Instant::now());
         nodes.hear(said(&nodes.id, 1), now);
         assert_eq!(ids(&nodes, now).len(), 1);
+    }
+
+    #[test]
+    fn nobody_is_taken_for_gone_by_who_could_not_hear() {
+        let (nodes, start) = (Nodes::new(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let own = |now| nodes.hear(said(&nodes.id, 1), now);
+        nodes.hear(said("a", 1), at(0));
+        assert_eq!((nodes.silent_for("a", at(1)), nodes.others(at(1))), (None, None), "it does not hear itself");
+        (1..7).for_each(|turn| own(at(5 * turn)));
+        assert_eq!(nodes.silent_for("a", at(31)), Some(Duration::from_secs(26)), "since it listens");
+        assert_eq!(nodes.silent_for("unknown", at(31)), Some(Duration::from_secs(26)));
+        nodes.hear(said("a", 1), at(31));
+        assert_eq!(nodes.silent_for("a", at(32)), Some(Duration::from_secs(1)));
+        assert_eq!(nodes.others(at(32)).map(|nodes| nodes.len()), Some(2));
+        // Paused, or without the store.
+        assert_eq!(nodes.silent_for("a", at(60)), None);
+        own(at(60));
+        assert_eq!(nodes.silent_for("a", at(61)), Some(Duration::from_secs(1)), "it may have been missed");
+        assert_eq!(nodes.others(at(61)), None);
+        (1..5).for_each(|turn| own(at(60 + 5 * turn)));
+        assert_eq!(nodes.others(at(80)).map(|nodes| nodes.len()), Some(1));
     }
 
     #[test]

@@ -31,7 +31,8 @@ fn channel_names() {
         "/chat/%zz",
         "/chat/%ff",
         "/chat/%c3",
-        "/chat/@presence",
+        "/@presence",
+        "/chat/@presence/@presence",
         "/chat/a/@members",
         "/_",
         "/chat/a*",
@@ -52,7 +53,7 @@ fn channel_names() {
     {
         refused(&server.get(target), 400, "channel_name");
     }
-    for target in ["/nothing", "/chat", "/chat/a/b", "/counter/x", "/_/live?channel=chat/a&channel=nothing"] {
+    for target in ["/nothing", "/chat", "/chat/a/b", "/chat/a/@presence", "/chat/@presence", "/counter/x", "/_/live?channel=chat/a&channel=nothing"] {
         refused(&server.get(target), 404, "no_such_channel");
     }
     refused(&server.post("/nothing", "1"), 404, "no_such_channel");

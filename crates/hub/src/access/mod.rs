@@ -26,7 +26,7 @@ pub enum Right {
     Post,
     /// Send commands.
     Command,
-    /// See who is there, and be seen.
+    /// See who is there.
     Presence,
 }
 

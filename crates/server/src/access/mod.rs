@@ -271,13 +271,25 @@ impl Node {
         command: Option<&str>,
     ) -> Result<bool, Problem> {
         let config: &Config = &self.config();
-        let known = config.channel_for(channel).ok_or_else(|| no_such_channel(channel))?;
+        let known = |channel: &ChannelName| {
+            config.channel_for(channel).ok_or_else(|| no_such_channel(config, channel))
+        };
         let bearer = caller.principal.as_deref().map(Principal::bearer);
-        Ok(known.allows(right, bearer, channel, command))
+        match channel.watched() {
+            None => Ok(known(channel)?.allows(right, bearer, channel, command)),
+            // Whatever is to be done with it: only who may see it is told that it cannot be written.
+            Some(watched) => {
+                known(channel)?;
+                Ok(known(&watched)?.allows(Right::Presence, bearer, &watched, None))
+            }
+        }
     }
 
     fn refusal(&self, caller: &Caller, right: Right, channel: &ChannelName) -> Problem {
-        let right = right.as_str();
+        let (right, channel) = match channel.watched() {
+            Some(watched) => (Right::Presence.as_str(), watched),
+            None => (right.as_str(), channel.clone()),
+        };
         if caller.principal.is_none() && self.config().auth.is_configured() {
             let detail = format!("'{channel}' needs a credential for '{right}'");
             return Problem::new(401, "unauthenticated", detail);

@@ -5,17 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use plainwire_hub::access::{Bearer, BearerError};
+use plainwire_protocol::Json;
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
 use super::claims::Registered;
 use super::key::{Fingerprint, Key};
 
+/// The claim that says what others may see of who bears the token.
+const INFO_CLAIM: &str = "info";
+/// Longest such claim, in bytes as JSON: it is told to everybody in the room. A longer one is left out.
+const MAX_INFO_BYTES: usize = 1024;
+
 /// The sender of a request, as a token that was verified says. Shared by all requests that bring the same token.
 pub(crate) struct Principal {
     pub(super) registered: Registered,
     pub(super) proof: Proof,
     bearer: Bearer,
+    info: Option<Value>,
 }
 
 /// What verified a token.
@@ -45,7 +52,9 @@ impl Principal {
         claims: &Map<String, Value>,
         proof: Proof,
     ) -> Result<Principal, BearerError> {
-        Ok(Principal { registered, proof, bearer: Bearer::new(claims)? })
+        let short = |info: &&Value| Json::of(*info).as_bytes().len() <= MAX_INFO_BYTES;
+        let info = claims.get(INFO_CLAIM).filter(short).cloned();
+        Ok(Principal { registered, proof, bearer: Bearer::new(claims)?, info })
     }
 
     /// What the token says, for permissions to be asked about.
@@ -61,6 +70,11 @@ impl Principal {
     /// The same, to be kept.
     pub(crate) fn name(&self) -> Option<Arc<str>> {
         self.registered.subject.clone()
+    }
+
+    /// `info`: what others may see of it, where it is told who is there.
+    pub(crate) fn info(&self) -> Option<&Value> {
+        self.info.as_ref()
     }
 
     /// `jti`: which token it is.

@@ -161,14 +161,17 @@ impl Channel {
         self.config.store(changed);
     }
 
-    /// Reads where the channel stands, the first time.
-    pub(super) async fn load(&self, log: &dyn Log) -> Result<(), LogError> {
+    /// Reads where the channel stands, the first time. Says whether this was it.
+    pub(super) async fn load(&self, log: &dyn Log) -> Result<bool, LogError> {
+        let mut is_first = false;
         let load = async || {
             let head = log.follow(&self.name, &self.config().policy).await?;
             self.learn(head);
+            is_first = true;
             Ok(())
         };
-        self.loaded.get_or_try_init(load).await.copied()
+        self.loaded.get_or_try_init(load).await?;
+        Ok(is_first)
     }
 
     /// Where the channel stands.

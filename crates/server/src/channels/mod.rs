@@ -24,10 +24,12 @@ pub(crate) use drain::Drain;
 pub(crate) use signal::{Relay, Signal};
 pub(crate) use subscription::{BATCH, Found, Subscription};
 
+use crate::access::Caller;
 use crate::config::Config;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::nodes::{self, Nodes};
+use crate::presence::{Attending, Cause, Presence, look_at_once};
 
 /// Channels that nobody uses stay open up to this number, so that a channel that is only written to, or polled,
 /// need not be read from the log each time. They keep no messages, only where they stand and their state.
@@ -45,6 +47,7 @@ pub(crate) struct Channels {
     /// Rung when something was revoked, by this node or another.
     revoked: Arc<Notify>,
     nodes: Nodes,
+    presence: Arc<Presence>,
     metrics: Arc<Metrics>,
     memory: Arc<Memory>,
 }
@@ -62,6 +65,7 @@ impl Channels {
             drain: OnceLock::new(),
             revoked: Arc::default(),
             nodes: Nodes::new(),
+            presence: Presence::new(),
             metrics: Arc::new(Metrics::new()),
             memory,
         });
@@ -79,11 +83,28 @@ impl Channels {
         &self.nodes
     }
 
+    /// Who is in the channels.
+    pub(crate) fn presence(&self) -> &Arc<Presence> {
+        &self.presence
+    }
+
+    /// The channels whose presence is in memory.
+    pub(crate) fn presences(&self) -> Vec<ChannelName> {
+        self.open.read().keys().filter_map(ChannelName::watched).collect()
+    }
+
     /// Takes a commit to a channel of the server's own.
     fn own_committed(&self, commit: &Commit) {
         match commit.channel.as_str() {
             nodes::CHANNEL => self.nodes.committed(commit, Instant::now()),
             _ => self.revoked.notify_one(),
+        }
+    }
+
+    /// Something became of a channel. If it tells who is in another one, that is looked at.
+    fn presence_is(&self, channel: &ChannelName, cause: Cause) {
+        if let Some(watched) = channel.watched() {
+            self.presence.note(watched, cause);
         }
     }
 
@@ -122,6 +143,8 @@ impl Channels {
             for (channel, changed) in changes() {
                 channel.reconfigure(changed.clone(), heads.remove(channel.name()));
             }
+            let presences = open.keys().filter_map(ChannelName::watched);
+            presences.for_each(|watched| self.presence.note(watched, Cause::Doubt));
             return Ok(());
         }
     }
@@ -160,7 +183,10 @@ impl Channels {
             None => self.insert(name)?,
         };
         let open = OpenChannel { channels: self.clone(), channel };
-        open.channel.load(&*self.log).await.map_err(store_problem)?;
+        let is_loaded = open.channel.load(&*self.log).await.map_err(store_problem)?;
+        if is_loaded && name.is_presence() {
+            Box::pin(look_at_once(self, &open)).await;
+        }
         Ok(open)
     }
 
@@ -223,7 +249,7 @@ impl Channels {
         // Locked first: a channel that is opened while the configuration changes is opened under the new one.
         let mut open = self.open.write();
         let all = self.config();
-        let config = all.channel_for(name).ok_or_else(|| no_such_channel(name))?;
+        let config = all.channel_for(name).ok_or_else(|| no_such_channel(&all, name))?;
         let limits = TailLimits { max_count: all.tail.max_count, max_bytes: all.tail.max_bytes };
         let bytes = || self.metrics.tail_bytes.clone();
         let channel = || Arc::new(Channel::new(name.clone(), config.clone(), limits, bytes()));
@@ -290,7 +316,10 @@ impl Sink for Fanout {
         let Some(channels) = self.0.upgrade() else { return };
         for commit in &commits {
             match channels.find(&commit.channel) {
-                Some(channel) => channel.committed(commit),
+                Some(channel) => {
+                    channel.committed(commit);
+                    channels.presence_is(&commit.channel, Cause::Written);
+                }
                 None if commit.channel.is_own() => channels.own_committed(commit),
                 None => {}
             }
@@ -300,7 +329,10 @@ impl Sink for Fanout {
     fn moved(&self, channel: &ChannelName, head: Head) {
         let Some(channels) = self.0.upgrade() else { return };
         match channels.find(channel) {
-            Some(channel) => channel.moved(head),
+            Some(open) => {
+                open.moved(head);
+                channels.presence_is(channel, Cause::Doubt);
+            }
             None if channel.is_own() => channels.revoked.notify_one(),
             None => {}
         }
@@ -311,6 +343,13 @@ impl Sink for Fanout {
 pub(crate) struct OpenChannel {
     channels: Arc<Channels>,
     channel: Arc<Channel>,
+}
+
+impl OpenChannel {
+    /// A client is there, for as long as this is kept. `None` if it is not told who is in this channel.
+    pub(crate) fn attend(&self, caller: &Caller) -> Option<Attending> {
+        self.channels.presence.enter(&self.channel, caller)
+    }
 }
 
 impl Clone for OpenChannel {
@@ -344,6 +383,12 @@ pub(crate) fn store_problem(error: LogError) -> Problem {
     Problem::new(503, "store", "the store is unavailable; nothing was changed").retry_after(STORE_RETRY)
 }
 
-pub(crate) fn no_such_channel(name: &ChannelName) -> Problem {
-    Problem::new(404, "no_such_channel", format!("no channel of the configuration matches '{name}'"))
+pub(crate) fn no_such_channel(config: &Config, name: &ChannelName) -> Problem {
+    let detail = match name.watched() {
+        Some(watched) if config.channel_for(&watched).is_some() => {
+            format!("it is not told who is in '{watched}': its configuration has no `presence`")
+        }
+        _ => format!("no channel of the configuration matches '{name}'"),
+    };
+    Problem::new(404, "no_such_channel", detail)
 }

@@ -12,7 +12,9 @@ use plainwire_protocol::{ChannelName, Position};
 
 use super::signal::{Relay, Signal};
 use super::{Channels, OpenChannel};
+use crate::access::Caller;
 use crate::metrics::{Counts, Transport};
+use crate::presence::Attending;
 
 /// Tells the readers behind relays apart.
 static NEXT_READER: AtomicU64 = AtomicU64::new(0);
@@ -35,6 +37,9 @@ pub(crate) struct Subscription {
 struct Seat {
     channel: OpenChannel,
     listener: Listener,
+    /// That its client is there, where that is told.
+    #[expect(dead_code, reason = "it says so by being there")]
+    attending: Option<Box<Attending>>,
 }
 
 enum Listener {
@@ -64,12 +69,14 @@ pub(crate) enum Found {
 }
 
 impl Subscription {
-    /// Reads these channels, each from its place. What is new is heard of from the `relay`, if there is one.
+    /// Reads these channels, each from its place. What is new is heard of from the `relay`, if there is one. With a `caller` it is a
+    /// client that is there for as long as it reads.
     pub(crate) fn of(
         channels: &Arc<Channels>,
         watched: Vec<(OpenChannel, Start)>,
         relay: Option<Arc<dyn Relay>>,
         transport: Transport,
+        caller: Option<&Caller>,
     ) -> Subscription {
         let signal = Arc::new(Signal::default());
         let reader = channels.add_reader(signal.clone());
@@ -77,13 +84,13 @@ impl Subscription {
         let mut subscription =
             Subscription { channels: channels.clone(), relay, transport, signal, reader, feeds, page: None };
         for (channel, start) in watched {
-            subscription.watch(channel, start);
+            subscription.watch(channel, start, caller);
         }
         subscription
     }
 
     /// Also reads `channel`, from `start`. A channel that is read already starts over there.
-    pub(crate) fn watch(&mut self, channel: OpenChannel, start: Start) {
+    pub(crate) fn watch(&mut self, channel: OpenChannel, start: Start, caller: Option<&Caller>) {
         self.unwatch(channel.name());
         let listener = match &self.relay {
             None => Listener::Direct(channel.listen(self.signal.clone())),
@@ -99,7 +106,8 @@ impl Subscription {
         };
         self.counts().resume(self.transport, start, reset);
         self.counts().subscriptions.of(self.transport).add(1);
-        self.feeds.watch(channel.name().clone(), start, Seat { channel, listener });
+        let attending = caller.and_then(|caller| channel.attend(caller)).map(Box::new);
+        self.feeds.watch(channel.name().clone(), start, Seat { channel, listener, attending });
     }
 
     /// Reads `channel` no longer. Says whether it was read.

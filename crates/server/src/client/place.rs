@@ -94,7 +94,7 @@ impl Place {
     /// The channel of an envelope. Where the transport does not say, it is the only one, or the one whose epoch it is.
     fn channel_of(&self, envelope: &Envelope, position: Position) -> String {
         let of_epoch = |name: &&String| {
-            let name = plainwire_protocol::ChannelName::parse(name);
+            let name = plainwire_protocol::ChannelName::requested(name);
             name.is_ok_and(|name| position.epoch.belongs_to(&name))
         };
         let unnamed = || match self.channels.as_slice() {

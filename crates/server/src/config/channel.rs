@@ -13,6 +13,7 @@ use super::allow::Said;
 use super::fault::Faults;
 use super::machine;
 use super::options::{ChannelOptions, Retain};
+use super::presence::Presence;
 use super::table::{Item, Table, json, table_of};
 use crate::handler::Handler;
 
@@ -40,6 +41,8 @@ pub struct Channel {
     pub handler: Option<Arc<Handler>>,
     /// Who may do what without a grant.
     pub allow: Allow,
+    /// Whether it is told who is there.
+    pub presence: Option<Presence>,
 }
 
 /// A JSON Schema for messages.
@@ -62,6 +65,7 @@ impl Channel {
             commands: Vec::new(),
             handler: None,
             allow: Allow::nothing(),
+            presence: None,
         }
     }
 
@@ -69,6 +73,13 @@ impl Channel {
     #[must_use]
     pub fn with_allow(mut self, allow: Allow) -> Channel {
         self.allow = allow;
+        self
+    }
+
+    /// Tells who is there, at `/CHANNEL/@presence`.
+    #[must_use]
+    pub fn with_presence(mut self, presence: Presence) -> Channel {
+        self.presence = Some(presence);
         self
     }
 
@@ -167,6 +178,7 @@ impl Channel {
             commands: commands.unwrap_or_default(),
             handler: handler.map(|(handler, _)| Arc::new(handler)),
             allow: default.resolve(&own.unwrap_or_default()),
+            presence: Presence::read(&options),
         })
     }
 }

@@ -13,6 +13,7 @@ mod kind;
 mod machine;
 mod options;
 mod origins;
+mod presence;
 mod redis;
 mod reference;
 mod table;
@@ -36,6 +37,7 @@ pub use fault::{ConfigError, Fault, Place};
 pub use options::{Acme, Admin, AuthOptions, Limits, Redis, Server, Tail, Tls};
 pub use origins::{Hosts, Origins};
 pub(crate) use origins::{Origin, is_host, split_port};
+pub use presence::Presence;
 pub use redis::RedisUrl;
 pub use reference::reference;
 
@@ -196,7 +198,7 @@ impl Config {
         self.check_conformance().map_err(|message| ConfigError::of("--listen", message))
     }
 
-    /// What is said of a channel: the most specific pattern that matches.
+    /// What is said of a channel: the most specific pattern that matches. Of who is in a channel, what its `presence` says.
     pub fn channel_for(&self, name: &ChannelName) -> Option<&Arc<Channel>> {
         self.channels.find(name)
     }
@@ -262,7 +264,10 @@ impl Server {
 
 impl Channels {
     fn find(&self, name: &ChannelName) -> Option<&Arc<Channel>> {
-        self.0.iter().find(|channel| channel.pattern.matches(name))
+        match name.watched() {
+            None => self.0.iter().find(|channel| channel.pattern.matches(name)),
+            Some(watched) => self.find(&watched)?.presence.as_ref().map(Presence::channel),
+        }
     }
 
     fn sort(&mut self) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Uri;
 use ipnet::IpNet;
+use plainwire_hub::presence::Mode;
 use plainwire_log::Durability;
 
 use super::acme::{Contacts, Domains, HttpsUrl};
@@ -15,6 +16,7 @@ use super::auth::Secret;
 use super::fault::Faults;
 use super::kind::*;
 use super::origins::{Hosts, Origins};
+use super::presence::ModeName;
 use super::redis::{KeyPrefix, Name, RedisUrl, RedisUrlText, RedisUrls};
 use super::table::Table;
 use super::{AccessLogFormat, Engine, ProxyHeader, TlsVersion};
@@ -332,6 +334,12 @@ options! {
         patch: bool = Switch "false";
         /// Whether a plain `POST` publishes. Channels without a state always take messages.
         messages: bool = Switch "false";
+        /// Whether `/CHANNEL/@presence` tells who is there, and what an entry of its list is: a `principal`, however many connections it has, or a `connection`; or `count`: how many there are, and no list. None: it is 404. See [presence](presence.md).
+        presence: Option<Mode> = ModeName "";
+        /// How long a client that was lost may take to come back, to whichever node, before it has left. It is also what a long poller may be away between two polls.
+        presence_grace: Duration = Span "5s" in "0s".."5m";
+        /// Most entries of the list of who is there; and of bytes 256 KiB.
+        presence_members: usize = Count "1000" in "1".."10000" beyond "they are counted and not listed";
     }
 }
 

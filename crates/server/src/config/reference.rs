@@ -118,7 +118,7 @@ said, nobody. See [security](security.md).
 | `watch` | to read messages and states, by every transport |
 | `post` | to publish messages, and to replace and patch states |
 | `command` | to send commands |
-| `presence` | to see who is there |
+| `presence` | to see who is there: `/CHANNEL/@presence`. See [presence](presence.md) |
 | `all` | all of them, but for those that are said beside it |
 
 Each is `true` (everybody, without a token too), `false` (nobody), or [CEL](#expressions) that is true of those who may. `allow = true`, `allow = "…"` is the

@@ -262,7 +262,7 @@ impl Service {
 
     fn allowed(&self, channel: &ChannelName) -> Result<String, Problem> {
         let config = self.node.config();
-        Ok(config.channel_for(channel).ok_or_else(|| no_such_channel(channel))?.allowed_methods())
+        Ok(config.channel_for(channel).ok_or_else(|| no_such_channel(&config, channel))?.allowed_methods())
     }
 
     /// Who asks. A credential that is there and wrong is refused, whatever the anonymous may do.

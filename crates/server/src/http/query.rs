@@ -157,7 +157,7 @@ pub(crate) fn channel_name(text: &str) -> Result<ChannelName, Problem> {
             None => Ok(target.channel),
             Some(_) => Err(plainwire_protocol::NameError::Character(':')),
         }),
-        None => ChannelName::parse(text),
+        None => ChannelName::requested(text),
     };
     name.map_err(|error| Problem::new(400, "channel_name", error))
 }

@@ -64,7 +64,7 @@ impl Page {
 /// The messages that there are: perhaps none.
 pub(crate) async fn page(channels: &Arc<Channels>, request: PageRequest) -> Result<Page, Problem> {
     let _turn = channels.memory().turn().await;
-    let mut reader = Reader::new(channels, request, Transport::Page);
+    let mut reader = Reader::new(channels, request, Transport::Page, None);
     while !reader.collector.is_done(reader.subscription.len()) {
         reader.read().await?;
     }
@@ -83,7 +83,7 @@ pub(crate) async fn next_page(
     let _waiting = Waiting::begin(node, http);
     let mut revision = caller.revision;
     let standing = Standing::new(caller);
-    let mut reader = Reader::new(node.channels(), request, Transport::LongPoll);
+    let mut reader = Reader::new(node.channels(), request, Transport::LongPoll, Some(standing.caller()));
     let mut leaving = pin!(node.leaving());
     while reader.collector.is_empty() {
         // When the credential ends it is looked at; within its leeway, again and again.
@@ -151,8 +151,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(channels: &Arc<Channels>, request: PageRequest, transport: Transport) -> Reader {
-        let subscription = Subscription::of(channels, request.channels, None, transport);
+    fn new(
+        channels: &Arc<Channels>,
+        request: PageRequest,
+        transport: Transport,
+        caller: Option<&Caller>,
+    ) -> Reader {
+        let subscription = Subscription::of(channels, request.channels, None, transport, caller);
         Reader {
             subscription,
             collector: Collector::new(request.limit, channels.memory().claim()),

@@ -309,6 +309,7 @@ fn allowed(channel: &Channel, verb: &Verb) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = match verb {
+        _ if name.is_presence() => "who is there is written by the server alone".to_owned(),
         Verb::Post { .. } => format!("'{name}' has a state: send a command, POST {}:name", name.to_path()),
         _ => format!("the configuration of '{name}' does not allow this"),
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use pin_project_lite::pin_project;
-use plainwire_hub::{Budget, Item};
+use plainwire_hub::{Budget, Item, Start};
 use plainwire_protocol::{ControlEvent, EndReason};
 use tokio::time::{Sleep, sleep_until};
 
@@ -15,7 +15,7 @@ use super::{Due, Framing, Opening, Pace, Standing, jittered};
 use crate::access::{Caller, Ending};
 use crate::access_log::{Happened, Record};
 use crate::auth::Principal;
-use crate::channels::{Found, Subscription};
+use crate::channels::{Found, OpenChannel, Subscription};
 use crate::limits::StreamGuard;
 use crate::metrics::Http;
 use crate::node::Node;
@@ -81,7 +81,13 @@ impl Outbound {
         let now = Instant::now();
         let standing = Standing::new(caller);
         let config = node.config();
-        let subscription = Subscription::of(node.channels(), watched, relay, framing.transport());
+        let subscription = Subscription::of(
+            node.channels(),
+            watched,
+            relay,
+            framing.transport(),
+            Some(standing.caller()),
+        );
         subscription.counts().begin(http, framing.transport());
         Outbound {
             preamble: framing.preamble(jittered(config.server.retry)),
@@ -128,6 +134,12 @@ impl Outbound {
 
     pub(crate) fn subscription_mut(self: Pin<&mut Self>) -> &mut Subscription {
         self.project().subscription
+    }
+
+    /// Also reads `channel`, from `start`.
+    pub(crate) fn watch(self: Pin<&mut Self>, channel: OpenChannel, start: Start) {
+        let this = self.project();
+        this.subscription.watch(channel, start, Some(this.standing.caller()));
     }
 
     /// Why the stream ended, once it has.

@@ -212,7 +212,7 @@ impl Connection {
         shared.counts.subscriptions.of(transport).add_alone(watched.len() as u64);
         for (channel, start) in watched {
             let name = channel.name().clone();
-            let seat = shared.topics.sit(channel, self.key.index as usize);
+            let seat = shared.topics.sit(channel, self.key.index as usize, self.standing.caller());
             shared.counts.resume(transport, start, shared.topics.get(seat.topic).reset_for(start));
             self.feeds.watch(name, start, seat);
         }

@@ -294,7 +294,7 @@ impl Watching for Listening<'_> {
     fn watch(&mut self, channel: OpenChannel, start: Start) {
         self.unwatch(channel.name());
         let name = channel.name().clone();
-        let seat = self.topics.sit(channel, self.key.index as usize);
+        let seat = self.topics.sit(channel, self.key.index as usize, self.standing.caller());
         self.counts.subscriptions.of(Transport::WebSocket).add_alone(1);
         let reset = self.topics.get(seat.topic).reset_for(start);
         self.counts.resume(Transport::WebSocket, start, reset);

@@ -11,7 +11,9 @@ use plainwire_protocol::{ChannelName, Position, ResetReason};
 use slab::Slab;
 
 use super::inbox::{Bell, Inbox};
+use crate::access::Caller;
 use crate::channels::{OpenChannel, Showing, Signal};
+use crate::presence::Attending;
 
 /// How long a channel that nobody listens to is kept in view: a long poller comes back in that time, and finds what it missed
 /// in memory.
@@ -39,6 +41,8 @@ pub(super) struct Topic {
     pub(super) walk: Option<usize>,
     /// Whether there was news since the walk began.
     pub(super) again: bool,
+    /// That the clients in these places are there, where that is told.
+    attending: Option<Box<HashMap<u32, Attending>>>,
     /// What readers were given last. A burst has one run for those who have none of it and few others.
     runs: Vec<Run>,
 }
@@ -144,17 +148,26 @@ impl Topics {
     }
 
     /// Makes a connection a listener of a channel.
-    pub(super) fn sit(&mut self, channel: OpenChannel, connection: usize) -> Seat {
+    pub(super) fn sit(&mut self, channel: OpenChannel, connection: usize, caller: &Caller) -> Seat {
+        let attending = channel.attend(caller);
         let index = self.find_or_add(channel);
         let topic = &mut self.all[index];
         topic.left = None;
         let connection = u32::try_from(connection).expect("fewer connections than that have descriptors");
-        Seat { topic: index as u32, place: topic.seats.sit(connection) }
+        let place = topic.seats.sit(connection);
+        if let Some(attending) = attending {
+            topic.attending.get_or_insert_default().insert(place, attending);
+        }
+        Seat { topic: index as u32, place }
     }
 
     pub(super) fn rise(&mut self, seat: Seat, now: Instant) {
         let topic = &mut self.all[seat.topic as usize];
         topic.seats.rise(seat.place);
+        if let Some(attending) = &mut topic.attending {
+            attending.remove(&seat.place);
+            topic.attending.take_if(|attending| attending.is_empty());
+        }
         if topic.note_if_left(now) {
             self.linger(seat.topic as usize);
         }
@@ -232,6 +245,7 @@ impl Topics {
             queued: false,
             walk: None,
             again: false,
+            attending: None,
             runs: Vec::new(),
         });
         index

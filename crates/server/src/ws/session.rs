@@ -220,7 +220,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
 
 impl Watching for Pin<&mut Outbound> {
     fn watch(&mut self, channel: OpenChannel, start: Start) {
-        self.as_mut().subscription_mut().watch(channel, start);
+        self.as_mut().watch(channel, start);
     }
 
     fn unwatch(&mut self, channel: &ChannelName) {

@@ -16,6 +16,7 @@ mod commands;
 mod failover;
 mod linear;
 mod outages;
+mod presence;
 mod proxy;
 mod sharing;
 
