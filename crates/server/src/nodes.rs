@@ -81,7 +81,8 @@ impl Nodes {
         let mut heard = self.heard.lock();
         let silent = |at: Instant| now.saturating_duration_since(at);
         if said.id == self.id {
-            let since = heard.listening.filter(|(_, last)| silent(*last) < DEAF).map_or(now, |(since, _)| since);
+            let since =
+                heard.listening.filter(|(_, last)| silent(*last) < DEAF).map_or(now, |(since, _)| since);
             heard.listening = Some((since, now));
         }
         let most = if heard.nodes.len() < MAX_NODES { REMEMBERED } else { GONE };
@@ -115,7 +116,8 @@ impl Nodes {
     /// The nodes that were heard of lately, and how long ago, oldest node first; this one as it is.
     fn list(&self, this: Said, now: Instant) -> Vec<(Said, Duration)> {
         let heard = self.heard.lock();
-        let others = heard.nodes.values().map(|(said, at)| (said.clone(), now.saturating_duration_since(*at)));
+        let others =
+            heard.nodes.values().map(|(said, at)| (said.clone(), now.saturating_duration_since(*at)));
         let mut all: Vec<_> = others.filter(|(said, ago)| *ago < GONE && said.id != self.id).collect();
         all.push((this, Duration::ZERO));
         all.sort_by(|(a, _), (b, _)| (a.started, &a.id).cmp(&(b.started, &b.id)));
@@ -255,7 +257,11 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let own = |now| nodes.hear(said(&nodes.id, 1), now);
         nodes.hear(said("a", 1), at(0));
-        assert_eq!((nodes.silent_for("a", at(1)), nodes.others(at(1))), (None, None), "it does not hear itself");
+        assert_eq!(
+            (nodes.silent_for("a", at(1)), nodes.others(at(1))),
+            (None, None),
+            "it does not hear itself"
+        );
         (1..7).for_each(|turn| own(at(5 * turn)));
         assert_eq!(nodes.silent_for("a", at(31)), Some(Duration::from_secs(26)), "since it listens");
         assert_eq!(nodes.silent_for("unknown", at(31)), Some(Duration::from_secs(26)));

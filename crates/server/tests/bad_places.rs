@@ -53,7 +53,15 @@ fn channel_names() {
     {
         refused(&server.get(target), 400, "channel_name");
     }
-    for target in ["/nothing", "/chat", "/chat/a/b", "/chat/a/@presence", "/chat/@presence", "/counter/x", "/_/live?channel=chat/a&channel=nothing"] {
+    for target in [
+        "/nothing",
+        "/chat",
+        "/chat/a/b",
+        "/chat/a/@presence",
+        "/chat/@presence",
+        "/counter/x",
+        "/_/live?channel=chat/a&channel=nothing",
+    ] {
         refused(&server.get(target), 404, "no_such_channel");
     }
     refused(&server.post("/nothing", "1"), 404, "no_such_channel");

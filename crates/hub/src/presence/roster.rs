@@ -138,7 +138,8 @@ impl Roster {
         let mut nodes = self.nodes.clone();
         let own = nodes.remove(node).unwrap_or_default();
         nodes.retain(|other, _| !is_gone(other));
-        let others: BTreeSet<&str> = nodes.values().flat_map(|share| &share.members).map(|id| &**id).collect();
+        let others: BTreeSet<&str> =
+            nodes.values().flat_map(|share| &share.members).map(|id| &**id).collect();
         let own = self.share(&own, here, &others, most);
         let named = others.iter().copied().chain(own.members.iter().map(|id| &**id));
         let members = named.map(|id| (Box::from(id), self.member(id, here))).collect();
@@ -146,7 +147,8 @@ impl Roster {
             nodes.insert(node.into(), own);
         }
         let mut roster = Roster { count: 0, members, nodes };
-        roster.count = roster.members.len() as u64 + roster.nodes.values().map(|share| share.unlisted).sum::<u64>();
+        roster.count =
+            roster.members.len() as u64 + roster.nodes.values().map(|share| share.unlisted).sum::<u64>();
         (roster != *self).then(|| Next { events: self.events(&roster), roster })
     }
 
@@ -202,9 +204,11 @@ impl Roster {
     fn events(&self, next: &Roster) -> Vec<Event> {
         let left = self.members.keys().filter(|id| !next.members.contains_key(*id));
         let joined = next.members.iter().filter(|(id, _)| !self.members.contains_key(*id));
-        let changed = next.members.iter().filter(|(id, member)| self.members.get(*id).is_some_and(|m| m != *member));
+        let changed =
+            next.members.iter().filter(|(id, member)| self.members.get(*id).is_some_and(|m| m != *member));
         // Each says the count after it, and the last one the count that is.
-        let mut count = (next.count + left.clone().count() as u64).saturating_sub(joined.clone().count() as u64);
+        let mut count =
+            (next.count + left.clone().count() as u64).saturating_sub(joined.clone().count() as u64);
         let mut events = Vec::new();
         for id in left {
             count = count.saturating_sub(1);

@@ -168,7 +168,7 @@ impl Channel {
             let head = log.follow(&self.name, &self.config().policy).await?;
             self.learn(head);
             is_first = true;
-            Ok(())
+            Ok::<(), LogError>(())
         };
         self.loaded.get_or_try_init(load).await?;
         Ok(is_first)

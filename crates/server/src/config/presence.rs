@@ -76,9 +76,11 @@ impl Reducer for Roll {
 
     fn apply(&self, _: &State, change: &Change<'_>) -> Result<Next, Problem> {
         Err(match change {
-            Change::Command { name, .. } => {
-                Problem::new(404, "no_such_command", format!("there is no command `{name}`: this channel has none"))
-            }
+            Change::Command { name, .. } => Problem::new(
+                404,
+                "no_such_command",
+                format!("there is no command `{name}`: this channel has none"),
+            ),
             _ => Problem::new(405, "method", "who is there is written by the server alone"),
         })
     }
@@ -103,7 +105,9 @@ impl Kind for ModeName {
             "principal" => Ok(Some(Mode::Principal)),
             "connection" => Ok(Some(Mode::Connection)),
             "count" => Ok(Some(Mode::Count)),
-            _ => Err(format!("\"{text}\" is no way to tell who is there: `principal`, `connection` or `count`")),
+            _ => Err(format!(
+                "\"{text}\" is no way to tell who is there: `principal`, `connection` or `count`"
+            )),
         }
     }
 }

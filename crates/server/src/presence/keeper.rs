@@ -29,7 +29,8 @@ const MAX_LOOKING: usize = 64;
 
 /// Keeps what is written of who is there as it is, until the node has stopped.
 pub(crate) async fn keep_presence(node: Weak<Node>) {
-    let Some((channels, stopped)) = node.upgrade().map(|node| (node.channels().clone(), node.has_stopped())) else {
+    let Some((channels, stopped)) = node.upgrade().map(|node| (node.channels().clone(), node.has_stopped()))
+    else {
         return;
     };
     let presence = channels.presence().clone();
@@ -165,7 +166,9 @@ impl Keeper {
     /// Begins the looks whose time has come.
     fn begin(&mut self, channels: &Arc<Channels>, now: Instant) {
         while self.looking.len() < MAX_LOOKING {
-            let Some((_, watched)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() else { return };
+            let Some((_, watched)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() else {
+                return;
+            };
             self.timers.pop_first();
             let Some(room) = self.rooms.get_mut(&watched) else { continue };
             room.timer = None;

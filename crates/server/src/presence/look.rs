@@ -96,11 +96,7 @@ pub(crate) async fn look_at_once(channels: &Arc<Channels>, open: &OpenChannel) {
 }
 
 /// What has to be written, and when to look again even if nothing happens.
-fn decide(
-    channels: &Channels,
-    watched: &ChannelName,
-    roster: &Roster,
-) -> (Option<Next>, Option<Instant>) {
+fn decide(channels: &Channels, watched: &ChannelName, roster: &Roster) -> (Option<Next>, Option<Instant>) {
     let config = channels.config();
     let config = config.channel_for(watched).and_then(|channel| channel.presence.as_ref());
     let presence: &Presence = channels.presence();

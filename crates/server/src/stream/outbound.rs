@@ -81,13 +81,8 @@ impl Outbound {
         let now = Instant::now();
         let standing = Standing::new(caller);
         let config = node.config();
-        let subscription = Subscription::of(
-            node.channels(),
-            watched,
-            relay,
-            framing.transport(),
-            Some(standing.caller()),
-        );
+        let subscription =
+            Subscription::of(node.channels(), watched, relay, framing.transport(), Some(standing.caller()));
         subscription.counts().begin(http, framing.transport());
         Outbound {
             preamble: framing.preamble(jittered(config.server.retry)),

@@ -42,7 +42,7 @@ pub(super) struct Topic {
     /// Whether there was news since the walk began.
     pub(super) again: bool,
     /// That the clients in these places are there, where that is told.
-    attending: Option<Box<HashMap<u32, Attending>>>,
+    attending: HashMap<u32, Attending>,
     /// What readers were given last. A burst has one run for those who have none of it and few others.
     runs: Vec<Run>,
 }
@@ -156,7 +156,7 @@ impl Topics {
         let connection = u32::try_from(connection).expect("fewer connections than that have descriptors");
         let place = topic.seats.sit(connection);
         if let Some(attending) = attending {
-            topic.attending.get_or_insert_default().insert(place, attending);
+            topic.attending.insert(place, attending);
         }
         Seat { topic: index as u32, place }
     }
@@ -164,10 +164,7 @@ impl Topics {
     pub(super) fn rise(&mut self, seat: Seat, now: Instant) {
         let topic = &mut self.all[seat.topic as usize];
         topic.seats.rise(seat.place);
-        if let Some(attending) = &mut topic.attending {
-            attending.remove(&seat.place);
-            topic.attending.take_if(|attending| attending.is_empty());
-        }
+        topic.attending.remove(&seat.place);
         if topic.note_if_left(now) {
             self.linger(seat.topic as usize);
         }
@@ -245,7 +242,7 @@ impl Topics {
             queued: false,
             walk: None,
             again: false,
-            attending: None,
+            attending: HashMap::new(),
             runs: Vec::new(),
         });
         index

@@ -118,8 +118,7 @@ fn who_moves_from_node_to_node_is_told_of_once() {
     watcher.until(&["bob", "cid"]);
     assert_eq!(watcher.told[3..], ["-ann"]);
     // Where nothing but a number is told.
-    let halls: Vec<_> =
-        [a, b, c, a].iter().map(|node| node.live(Transport::Sse, "/hall/a")).collect();
+    let halls: Vec<_> = [a, b, c, a].iter().map(|node| node.live(Transport::Sse, "/hall/a")).collect();
     let late = Instant::now() + DEADLINE;
     while [a, b, c].iter().any(|node| node.get("/hall/a/@presence").json()["count"] != json!(halls.len())) {
         assert!(Instant::now() < late);
@@ -131,7 +130,8 @@ fn who_moves_from_node_to_node_is_told_of_once() {
 fn of_a_node_that_was_killed_those_are_gone_who_did_not_come_back() {
     let mut cluster = Cluster::start(3, &config());
     let mut watcher = Watcher::of(&cluster.nodes[2]);
-    let _others = [reader(&cluster.nodes[1], Transport::Sse, "cid"), reader(&cluster.nodes[2], Transport::Sse, "dan")];
+    let _others =
+        [reader(&cluster.nodes[1], Transport::Sse, "cid"), reader(&cluster.nodes[2], Transport::Sse, "dan")];
     let lost = ["ann", "bob"].map(|name| reader(&cluster.nodes[0], Transport::WebSocket, name));
     watcher.until(&["ann", "bob", "cid", "dan"]);
     let before = watcher.told.len();
@@ -176,7 +176,8 @@ fn a_node_that_was_paused_takes_nobody_for_gone_and_has_its_own_back() {
     // Longer than it takes to miss a node.
     std::thread::sleep(GONE);
     until_all(&[a, b], DEADLINE, &["ann", "bob"]);
-    let told: Vec<&str> = watcher.told.iter().map(String::as_str).filter(|told| told.ends_with("bob")).collect();
+    let told: Vec<&str> =
+        watcher.told.iter().map(String::as_str).filter(|told| told.ends_with("bob")).collect();
     assert_eq!(told, ["+bob"]);
 }
 
