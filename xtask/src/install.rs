@@ -35,6 +35,7 @@ pub(crate) fn everything() -> Result<(), String> {
     strace()?;
     pebble()?;
     redis()?;
+    nats()?;
     proxies()?;
     cxx()?;
     Ok(())
@@ -76,6 +77,11 @@ pub(crate) fn valgrind() -> Result<PathBuf, String> {
 /// Redis, for the tests of the engine of that name.
 pub(crate) fn redis() -> Result<(), String> {
     servers(&[("redis-server", "redis-server")])
+}
+
+/// NATS, for the tests of the engine of that name.
+pub(crate) fn nats() -> Result<(), String> {
+    servers(&[("nats-server", "nats-server")])
 }
 
 /// The proxies of docs/proxies.

@@ -22,6 +22,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), String> {
     install::faketime()?;
     install::strace()?;
     install::redis()?;
+    install::nats()?;
     install::proxies()?;
     install::pebble()?;
     let this = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;

@@ -4,18 +4,22 @@
 //! | --- | --- | --- |
 //! | [`memory`] | nothing | a lock |
 //! | [`disk`] | the process and the machine, as each channel's [`Durability`] says | one commit thread |
+//! | [`nats`] | what NATS survives | JetStream, which takes an entry only after the one that it was decided on |
 //! | [`redis`](mod@redis) | what Redis survives | a script in Redis |
 
 mod api;
 mod clock;
 pub mod disk;
 mod follow;
+mod link;
 pub mod memory;
+pub mod nats;
 pub mod redis;
 mod retention;
 pub mod stats;
 #[doc(hidden)]
 pub mod suite;
+mod waiting;
 
 pub use api::*;
 pub use clock::{Clock, system_clock};

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/process.rs"]
+mod process;
 #[path = "support/redis.rs"]
 mod support;
 

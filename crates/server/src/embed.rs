@@ -11,6 +11,7 @@ use plainwire_hub::{Item, Start};
 use plainwire_log::Log;
 use plainwire_log::disk::{DiskLog, DiskOptions};
 use plainwire_log::memory::MemoryLog;
+use plainwire_log::nats::NatsLog;
 use plainwire_log::redis::RedisLog;
 use plainwire_protocol::{ChannelName, Control, EventName, Json, Message, Position, Problem, Target};
 use tokio::net::TcpListener;
@@ -169,6 +170,7 @@ impl Builder {
 async fn open_log(config: &Config, recover: bool) -> Result<Arc<dyn Log>, StartError> {
     match config.server.engine {
         Engine::Redis => Ok(Arc::new(RedisLog::open(config.redis.options())?)),
+        Engine::Nats => Ok(Arc::new(NatsLog::open(config.nats.options())?)),
         Engine::Memory => Ok(Arc::new(MemoryLog::new(fastrand::u64(..)))),
         Engine::Disk => {
             let data = config.server.data.clone();

@@ -255,6 +255,10 @@ fn keep(before: &Config, config: &mut Config) {
         config.redis.clone_from(&before.redis);
         kept.push("[redis]");
     }
+    if config.nats.options() != before.nats.options() {
+        config.nats.clone_from(&before.nats);
+        kept.push("[nats]");
+    }
     if config.is_encrypted() != before.is_encrypted() {
         config.tls.clone_from(&before.tls);
         config.acme.clone_from(&before.acme);

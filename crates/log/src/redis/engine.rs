@@ -70,7 +70,7 @@ impl Engine {
             clock,
             node: format!("{:016x}", random()),
             scripts: Scripts::new(),
-            link: Link::new(),
+            link: Link::new("Redis"),
             follows: Follows::default(),
             queue,
             wishes,

@@ -4,14 +4,13 @@
 //! answer was made before it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
     RedisError, Value,
 };
-use tokio::sync::watch;
 
 use super::RedisOptions;
 use crate::LogError;
@@ -19,101 +18,8 @@ use crate::LogError;
 /// Requests that wait for the connection to take them.
 const BUFFERED: usize = 1024;
 
-/// A connection that works, as far as anybody knows.
-#[derive(Clone)]
-pub(super) struct Live {
-    pub(super) connection: MultiplexedConnection,
-    /// Which one it is.
-    pub(super) number: u64,
-}
-
-/// The connection as it is now.
-pub(super) struct Link {
-    state: watch::Sender<State>,
-}
-
-#[derive(Clone)]
-enum State {
-    /// There is none. Why.
-    Down(LogError),
-    Up(Live),
-    Closed,
-}
-
-impl Link {
-    pub(super) fn new() -> Link {
-        Link { state: watch::Sender::new(State::Down(LogError::new("not connected to Redis yet"))) }
-    }
-
-    /// The connection, waiting for it until a time.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub(super) async fn live(&self, until: Instant) -> Result<Live, LogError> {
-        let mut state = self.state.subscribe();
-        loop {
-            match &*state.borrow_and_update() {
-                State::Up(live) => return Ok(live.clone()),
-                State::Closed => return Err(closed()),
-                State::Down(why) if Instant::now() >= until => return Err(why.clone()),
-                State::Down(_) => {}
-            }
-            // In either case the state says what to do.
-            let _ = tokio::time::timeout_at(until.into(), state.changed()).await;
-        }
-    }
-
-    /// The connection, if there is one at this moment.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub(super) fn now(&self) -> Result<Live, LogError> {
-        match &*self.state.borrow() {
-            State::Up(live) => Ok(live.clone()),
-            State::Down(why) => Err(why.clone()),
-            State::Closed => Err(closed()),
-        }
-    }
-
-    pub(super) fn up(&self, live: Live) {
-        self.change(|state| !matches!(state, State::Closed), State::Up(live));
-    }
-
-    /// There is no connection, or the one of this number is no good any more.
-    pub(super) fn down(&self, number: Option<u64>, why: LogError) {
-        let is_meant = |state: &State| match (state, number) {
-            (State::Up(live), Some(number)) => live.number == number,
-            (State::Up(_), None) | (State::Closed, _) => false,
-            (State::Down(_), number) => number.is_none(),
-        };
-        self.change(is_meant, State::Down(why));
-    }
-
-    pub(super) fn close(&self) {
-        self.change(|_| true, State::Closed);
-    }
-
-    /// Resolves once the connection of this number is down, or all is closed.
-    pub(super) async fn ended(&self, number: u64) {
-        let is_other = |state: &State| !matches!(state, State::Up(live) if live.number == number);
-        // The sender is ours.
-        let _ = self.state.subscribe().wait_for(is_other).await;
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        matches!(*self.state.borrow(), State::Closed)
-    }
-
-    fn change(&self, condition: impl Fn(&State) -> bool, next: State) {
-        self.state.send_if_modified(|state| {
-            let changes = condition(state);
-            if changes {
-                *state = next;
-            }
-            changes
-        });
-    }
-}
+pub(super) type Live = crate::link::Live<MultiplexedConnection>;
+pub(super) type Link = crate::link::Link<MultiplexedConnection>;
 
 /// Where Redis is.
 pub(super) struct Address {
@@ -218,10 +124,6 @@ fn without_password(url: &str) -> String {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
         _ => url.to_owned(),
     }
-}
-
-pub(super) fn closed() -> LogError {
-    LogError::new("the log is closed")
 }
 
 /// What went wrong with a request, for whoever runs the server.

@@ -26,13 +26,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::engine::{Asked, Engine, garbled};
 use self::keep::{PULSE, keep};
-use self::link::{Address, closed};
+use self::link::Address;
 use self::subscriptions::{Wish, grant};
 use self::writer::Queue;
 use crate::follow::{Look, Next};
+use crate::link::closed;
 use crate::{
     Append, AppendError, Appended, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
-    system_clock,
+    system_clock, waiting,
 };
 
 /// Where Redis is, and how it is used.
@@ -206,10 +207,10 @@ impl Log for RedisLog {
     fn stats(&self) -> LogStats {
         let engine = &self.engine;
         LogStats {
-            waiting_appends: engine.queue.count(),
-            max_waiting_appends: writer::MAX_WAITING,
-            waiting_bytes: engine.queue.bytes(),
-            max_waiting_bytes: writer::MAX_WAITING_BYTES,
+            waiting_appends: engine.queue.room.count(),
+            max_waiting_appends: waiting::MAX_WAITING,
+            waiting_bytes: engine.queue.room.bytes(),
+            max_waiting_bytes: waiting::MAX_WAITING_BYTES,
             commits: engine.commits.get(),
             errors: engine.errors.get(),
             keys_dropped: engine.keys_dropped.get(),
@@ -222,7 +223,7 @@ impl Log for RedisLog {
         engine.closing.store(true, Ordering::Release);
         async move {
             let until = Instant::now() + engine.options.timeout;
-            while engine.queue.count() > 0 && Instant::now() < until {
+            while engine.queue.room.count() > 0 && Instant::now() < until {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             engine.end();

@@ -1,24 +1,21 @@
 //! Appends, in the order in which they were asked for: what piles up while some are under way leaves together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use plainwire_protocol::{Epoch, Offset, Position};
 use redis::{Cmd, RedisResult, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::engine::Engine;
-use super::link::{Live, closed, failed};
+use super::link::{Live, failed};
 use super::wire::{self, Garbled, bulk, parse, text};
 use crate::follow::{Arrival, Next};
+use crate::link::closed;
 use crate::retention::message_bytes;
+use crate::waiting::{Room, Waiting};
 use crate::{Append, AppendError, Appended, Commit, LogError, OUTCOME_BYTES};
 
-/// Most appends that wait; further ones are refused as busy.
-pub(super) const MAX_WAITING: u64 = 65_536;
-/// Most bytes of appends that wait.
-pub(super) const MAX_WAITING_BYTES: u64 = 64 << 20;
 /// Most appends sent at once, and bytes of them after which no further one is: Redis answers nobody else meanwhile.
 const MAX_BATCH: usize = 256;
 const MAX_BATCH_BYTES: u64 = 1 << 20;
@@ -28,22 +25,13 @@ const TELLING: Duration = Duration::from_secs(5);
 /// Where appends wait.
 pub(super) struct Queue {
     waiting: mpsc::UnboundedSender<Waiting>,
-    count: AtomicU64,
-    bytes: AtomicU64,
-}
-
-/// An append that waits for its turn.
-pub(super) struct Waiting {
-    append: Append,
-    bytes: u64,
-    since: Instant,
-    reply: oneshot::Sender<Result<Appended, AppendError>>,
+    pub(super) room: Room,
 }
 
 impl Queue {
     pub(super) fn new() -> (Queue, mpsc::UnboundedReceiver<Waiting>) {
         let (waiting, appends) = mpsc::unbounded_channel();
-        (Queue { waiting, count: AtomicU64::new(0), bytes: AtomicU64::new(0) }, appends)
+        (Queue { waiting, room: Room::default() }, appends)
     }
 
     /// Gives an append its place.
@@ -54,34 +42,15 @@ impl Queue {
         &self,
         append: Append,
     ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
-        let data: u64 = append.messages.iter().map(message_bytes).sum();
-        let bytes = data + append.state.as_ref().map_or(0, |state| state.as_bytes().len() as u64);
-        if self.count() >= MAX_WAITING || self.bytes() + bytes > MAX_WAITING_BYTES {
-            return Err(AppendError::Busy);
-        }
-        let (reply, answer) = oneshot::channel();
-        self.count.fetch_add(1, Ordering::AcqRel);
-        self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let waiting = Waiting { append, bytes, since: Instant::now(), reply };
+        let (waiting, answer) = self.room.take(append)?;
         match self.waiting.send(waiting) {
             Ok(()) => Ok(answer),
             Err(_) => Err(AppendError::Unavailable(closed())),
         }
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.count.load(Ordering::Acquire)
-    }
-
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Acquire)
-    }
-
     fn done(&self, waiting: Waiting, result: Result<Appended, AppendError>) {
-        self.count.fetch_sub(1, Ordering::AcqRel);
-        self.bytes.fetch_sub(waiting.bytes, Ordering::AcqRel);
-        // Whoever appended may have gone.
-        let _ = waiting.reply.send(result);
+        self.room.done(waiting, result);
     }
 }
 

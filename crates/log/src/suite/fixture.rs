@@ -150,6 +150,22 @@ impl Fixture {
         page.messages.iter().map(|m| number_of(m)).collect()
     }
 
+    /// How far the sink was told, having checked that it was told the numbers that are stored, in order. Whoever is too far behind is
+    /// told where the channel stands, from where readers look for what came before.
+    pub fn reached(&self, channel: &str, stored: &[u64]) -> u64 {
+        let moved: Vec<u64> =
+            self.told.moves(channel).iter().map(|head| head.position.offset.get()).collect();
+        let mut last = 0;
+        for message in self.told.messages(&name(channel)) {
+            let offset = message.position.offset.get();
+            let follows = offset == last + 1 || (offset > last && moved.contains(&(offset - 1)));
+            assert!(follows, "{channel}: {offset} was told after {last}");
+            assert_eq!(number_of(&message), stored[offset as usize - 1], "{channel}: at {offset}");
+            last = offset;
+        }
+        moved.into_iter().fold(last, u64::max)
+    }
+
     /// Waits until a channel's head is as wanted.
     pub async fn until(&self, channel: &str, wanted: impl Fn(&Head) -> bool) -> Head {
         let deadline = Instant::now() + PATIENCE;

@@ -5,10 +5,12 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
+
+use super::process::{copy_all, free_port, program, signal};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -124,7 +126,7 @@ impl Redis {
     fn run(&mut self, port: u16) -> bool {
         let log = fs::File::create(self.log_path()).unwrap();
         let sentinel = self.options.iter().any(|option| option == "--sentinel");
-        let mut program = Command::new("redis-server");
+        let mut program = program("redis-server");
         if sentinel {
             program.args(&self.options).args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
         } else {
@@ -181,25 +183,6 @@ pub(crate) fn command(port: u16, words: &[&str]) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// Sends a process a signal.
-pub(crate) fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
-    assert!(status.expect("kill runs").success());
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir(&target).unwrap();
-            copy_all(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// Sends a command to the Redis at a port and gives the whole answer, as it comes.
 pub(crate) fn reply(port: u16, words: &[&str]) -> String {
     let mut stream = request(port, words).unwrap();
@@ -229,8 +212,4 @@ fn request(port: u16, words: &[&str]) -> std::io::Result<TcpStream> {
     }
     stream.write_all(request.as_bytes())?;
     Ok(stream)
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -71,6 +71,7 @@ fn run(
         let data = match config.server.engine {
             Engine::Disk => config.server.data.display().to_string(),
             Engine::Redis => "Redis".to_owned(),
+            Engine::Nats => "NATS".to_owned(),
             Engine::Memory => "memory".to_owned(),
         };
         let mut builder = Plainwire::builder(config);

@@ -11,11 +11,13 @@ mod channel;
 mod fault;
 mod kind;
 mod machine;
+mod nats;
 mod options;
 mod origins;
 mod presence;
 mod redis;
 mod reference;
+mod sections;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -34,16 +36,17 @@ pub use alias::Alias;
 pub use auth::{Auth, Secret};
 pub use channel::{Channel, MessageSchema};
 pub use fault::{ConfigError, Fault, Place};
-pub use options::{Acme, Admin, AuthOptions, Limits, Redis, Server, Tail, Tls};
+pub use nats::NatsUrl;
+pub use options::{Acme, Admin, AuthOptions, Limits, Nats, Redis, Server, Tail, Tls};
 pub use origins::{Hosts, Origins};
 pub(crate) use origins::{Origin, is_host, split_port};
 pub use presence::Presence;
 pub use redis::RedisUrl;
 pub use reference::reference;
+use sections::{ACME, SECTIONS, Section};
 
 use allow::Said;
 use fault::Faults;
-use options::Row;
 use table::{Item, Table, table_of};
 
 /// The configuration that `plainwire dev` starts with: a documented example of everything.
@@ -61,6 +64,8 @@ pub struct Config {
     pub acme: Acme,
     /// Where the engine `redis` keeps everything.
     pub redis: Redis,
+    /// Where the engine `nats` keeps everything.
+    pub nats: Nats,
     /// What is kept in memory of channels that somebody listens to.
     pub tail: Tail,
     /// The listener for whoever runs the server.
@@ -82,6 +87,8 @@ pub enum Engine {
     Memory,
     /// Redis, which several servers may share.
     Redis,
+    /// NATS with JetStream, which several servers may share.
+    Nats,
 }
 
 /// How the access log is written.
@@ -125,6 +132,7 @@ impl Config {
             tls: Tls::default(),
             acme: Acme::default(),
             redis: Redis::default(),
+            nats: Nats::default(),
             tail: Tail::default(),
             admin: Admin::default(),
             limits: Limits::default(),
@@ -326,6 +334,11 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
         config.redis = Redis::read(&mut section, faults);
         section.finish(faults);
     }
+    if let Some(section) = root.take_table("nats", faults) {
+        let mut section = Table::new(section);
+        config.nats = Nats::read(&mut section, faults);
+        section.finish(faults);
+    }
     if let Some(section) = root.take_table("tail", faults) {
         let mut section = Table::new(section);
         config.tail = Tail::read(&mut section, faults);
@@ -364,87 +377,6 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
 pub fn duration(text: &str) -> Result<Duration, String> {
     <kind::Span as kind::Kind>::from_text(text)
 }
-
-/// A section of plain options, which the environment can set too.
-struct Section {
-    name: &'static str,
-    about: &'static str,
-    rows: &'static [Row],
-    /// The environment variable of an option.
-    variable: fn(&str) -> String,
-    set: fn(&mut Config, &str, &str) -> Result<(), String>,
-    /// What the reference says after the options.
-    more: &'static str,
-}
-
-const ACME: &str = "[tls.acme]";
-
-const SECTIONS: &[Section] = &[
-    Section {
-        name: "[server]",
-        about: "The process and its connections.",
-        rows: Server::ROWS,
-        variable: |name| format!("PLAINWIRE_{}", name.to_uppercase()),
-        set: |config, name, text| config.server.set(name, text),
-        more: "",
-    },
-    Section {
-        name: "[tls]",
-        about: reference::TLS_ABOUT,
-        rows: Tls::ROWS,
-        variable: |name| format!("PLAINWIRE_TLS_{}", name.to_uppercase()),
-        set: |config, name, text| config.tls.set(name, text),
-        more: "",
-    },
-    Section {
-        name: ACME,
-        about: reference::ACME_ABOUT,
-        rows: Acme::ROWS,
-        variable: |name| format!("PLAINWIRE_TLS_ACME_{}", name.to_uppercase()),
-        set: |config, name, text| config.acme.set(name, text),
-        more: "",
-    },
-    Section {
-        name: "[redis]",
-        about: reference::REDIS_ABOUT,
-        rows: Redis::ROWS,
-        variable: |name| format!("PLAINWIRE_REDIS_{}", name.to_uppercase()),
-        set: |config, name, text| config.redis.set(name, text),
-        more: "",
-    },
-    Section {
-        name: "[limits]",
-        about: "What one client, and all of them together, may take. [All limits](#limits) are listed below.",
-        rows: Limits::ROWS,
-        variable: |name| format!("PLAINWIRE_LIMITS_{}", name.to_uppercase()),
-        set: |config, name, text| config.limits.set(name, text),
-        more: "",
-    },
-    Section {
-        name: "[tail]",
-        about: "The newest messages of each channel that somebody listens to, kept in memory. Who is further behind reads from the log.",
-        rows: Tail::ROWS,
-        variable: |name| format!("PLAINWIRE_TAIL_{}", name.to_uppercase()),
-        set: |config, name, text| config.tail.set(name, text),
-        more: "",
-    },
-    Section {
-        name: "[admin]",
-        about: "A listener for whoever runs the server: see [operations](operations.md).",
-        rows: Admin::ROWS,
-        variable: |name| format!("PLAINWIRE_ADMIN_{}", name.to_uppercase()),
-        set: |config, name, text| config.admin.set(name, text),
-        more: "",
-    },
-    Section {
-        name: "[auth]",
-        about: reference::ABOUT_AUTH,
-        rows: AuthOptions::ROWS,
-        variable: |name| format!("PLAINWIRE_AUTH_{}", name.to_uppercase()),
-        set: |config, name, text| config.auth.options.set(name, text),
-        more: reference::AUTH_KEY,
-    },
-];
 
 /// The channels; `None` if any of them is wrong.
 fn read_channels(

@@ -15,6 +15,7 @@ use super::admin::AdminToken;
 use super::auth::Secret;
 use super::fault::Faults;
 use super::kind::*;
+use super::nats::{NatsUrl, NatsUrls, StreamName};
 use super::origins::{Hosts, Origins};
 use super::presence::ModeName;
 use super::redis::{KeyPrefix, Name, RedisUrl, RedisUrlText, RedisUrls};
@@ -119,7 +120,7 @@ options! {
         listen: SocketAddr = Address "127.0.0.1:8080";
         /// Where the log keeps its files.
         data: PathBuf = Directory "plainwire-data";
-        /// What keeps messages and states: `disk`; `redis`, which several servers may share; or `memory` for nothing but tests and trials.
+        /// What keeps messages and states: `disk`; `redis` or `nats`, which several servers may share; or `memory` for nothing but tests and trials.
         engine: Engine = EngineName "disk";
         /// Threads that own connections. 0 is one for each core that the process may use.
         workers: usize = Count "0" in "0".."1024";
@@ -196,6 +197,22 @@ options! {
         /// What every key begins with. Servers with the same prefix share their channels.
         prefix: String = KeyPrefix "plainwire:";
         /// How long a write or a read waits for Redis before it is answered 503.
+        timeout: Duration = Span "5s" in "100ms".."1m";
+    }
+}
+
+options! {
+    /// `[nats]`: where the engine of that name keeps everything.
+    pub struct Nats {
+        /// Where it is: servers of one cluster, or one server, like `nats://user:password@host:4222`, or `tls://` for TLS.
+        urls: Vec<NatsUrl> = NatsUrls "nats://127.0.0.1:4222";
+        /// A file of credentials, as `nsc` writes it.
+        credentials_file: Option<PathBuf> = OptionalFile "";
+        /// What the stream of JetStream is called, and what its subjects begin with. Servers with the same share their channels.
+        stream: String = StreamName "plainwire";
+        /// On how many servers of a cluster the stream is kept. Read when it is created.
+        replicas: usize = Count "1" in "1".."5";
+        /// How long a write or a read waits for NATS before it is answered 503.
         timeout: Duration = Span "5s" in "100ms".."1m";
     }
 }

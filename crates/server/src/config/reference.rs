@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use super::DEV_TOML;
 use super::options::{ChannelOptions, Retain, Row};
-use super::{DEV_TOML, SECTIONS, Section};
+use super::sections::{SECTIONS, Section};
 
 /// The reference of all options, in Markdown.
 pub fn reference() -> String {
@@ -79,6 +80,9 @@ variable wins over the file, a flag of the command line over both. Durations are
 
 pub(super) const REDIS_ABOUT: &str = "\
 Where `engine = \"redis\"` keeps everything: Redis 7 or Valkey, which several servers may share. [Many nodes](nodes.md) explains it.";
+
+pub(super) const NATS_ABOUT: &str = "\
+Where `engine = \"nats\"` keeps everything: NATS 2.9 or newer with JetStream, which several servers may share. [Many nodes](nodes.md#nats) explains it.";
 
 pub(super) const ABOUT_AUTH: &str = "\
 Who a request is from: which tokens (JSON Web Tokens) are taken, and which keys verify them. [Security](security.md) explains it.";

@@ -1,5 +1,7 @@
 //! Proxies in front of nodes that share a Redis: the configurations of docs/proxies, as they are but for ports and paths.
 
+#[path = "../../../log/tests/support/process.rs"]
+mod process;
 #[path = "../../../log/tests/support/redis.rs"]
 mod redis;
 #[path = "../support/mod.rs"]

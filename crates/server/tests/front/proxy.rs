@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
-use super::redis::signal;
+use super::process::{program, signal};
 use super::support::tls::Authority;
 use super::support::{Connection, DEADLINE, Live, Response, Transport};
 
@@ -291,12 +291,6 @@ fn run(kind: Kind, directory: &Path, text: &str, port: u16) -> Option<Child> {
         assert!(Instant::now() < late, "{kind:?} does not listen: {}", log(directory));
         std::thread::sleep(LOOK);
     }
-}
-
-/// A program that may not be on the PATH of those who are not root.
-fn program(name: &str) -> Command {
-    let path = Path::new("/usr/sbin").join(name);
-    if path.is_file() { Command::new(path) } else { Command::new(name) }
 }
 
 fn read(path: &Path) -> String {

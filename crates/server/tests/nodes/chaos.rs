@@ -1,4 +1,4 @@
-//! Clients on all transports that follow everything through a bad day: nodes are killed, stopped and paused, Redis is killed and
+//! Clients on all transports that follow everything through a bad day: nodes are killed, stopped and paused, the store is killed and
 //! cut off. Each client has every message that was accepted, once and in order.
 
 use std::collections::BTreeMap;
@@ -53,11 +53,11 @@ enum Failure {
     KillNode(usize),
     StopNode(usize),
     PauseNode(usize),
-    KillRedis,
-    PauseRedis,
-    /// Every connection to Redis, at once.
+    KillStore,
+    PauseStore,
+    /// Every connection to the store, at once.
     CutConnections,
-    /// The way of one node to Redis.
+    /// The way of one node to the store.
     CutOff(usize, Passage),
 }
 
@@ -66,10 +66,10 @@ const FAILURES: [Failure; 10] = [
     Failure::CutConnections,
     Failure::StopNode(1),
     Failure::CutOff(0, Passage::DeafServer),
-    Failure::KillRedis,
+    Failure::KillStore,
     Failure::PauseNode(2),
     Failure::CutOff(1, Passage::DeafClient),
-    Failure::PauseRedis,
+    Failure::PauseStore,
     Failure::CutOff(2, Passage::Silent),
     Failure::KillNode(1),
 ];
@@ -79,8 +79,8 @@ fn every_message_that_was_accepted_reaches_everybody_once_and_in_order() {
     let seed = seed();
     let size = if soak() { WHOLE } else { QUICK };
     let config = "[channel.\"log/*\"]\nretain = { count = 1000000 }\n[limits]\npublish_rate = 0\n";
-    let Cluster { redis, ways, nodes } = Cluster::start(NODES, config);
-    let (redis, nodes) = (Mutex::new(redis), nodes.into_iter().map(RwLock::new).collect::<Vec<_>>());
+    let Cluster { store, ways, nodes } = Cluster::start(NODES, config);
+    let (store, nodes) = (Mutex::new(store), nodes.into_iter().map(RwLock::new).collect::<Vec<_>>());
     let addresses: Vec<_> = nodes.iter().map(|node| node.read().unwrap().address).collect();
     let channels: Vec<String> = (0..size.channels).map(|channel| format!("log/{channel}")).collect();
     let order = Mutex::new(BTreeMap::<(String, u64), u64>::new());
@@ -116,7 +116,7 @@ fn every_message_that_was_accepted_reaches_everybody_once_and_in_order() {
         for failure in FAILURES {
             std::thread::sleep(size.calm);
             let since = Instant::now();
-            fail(failure, &redis, &ways, &nodes, &size);
+            fail(failure, &store, &ways, &nodes, &size);
             println!("{failure:?}: {:?}, {} messages so far", since.elapsed(), order.lock().unwrap().len());
         }
         std::thread::sleep(size.calm);
@@ -219,7 +219,7 @@ fn follow(
 
 fn fail(
     failure: Failure,
-    redis: &Mutex<super::Redis>,
+    store: &Mutex<super::Store>,
     ways: &[Proxy],
     nodes: &[RwLock<Server>],
     size: &Size,
@@ -238,21 +238,21 @@ fn fail(
         }
         Failure::PauseNode(node) => {
             let node = nodes[node].read().unwrap();
-            super::redis::signal(node.pid(), "STOP");
+            super::process::signal(node.pid(), "STOP");
             std::thread::sleep(size.pause);
-            super::redis::signal(node.pid(), "CONT");
+            super::process::signal(node.pid(), "CONT");
         }
-        Failure::KillRedis => {
-            let mut redis = redis.lock().unwrap();
-            redis.kill();
+        Failure::KillStore => {
+            let mut store = store.lock().unwrap();
+            store.kill();
             std::thread::sleep(size.calm);
-            redis.restart();
+            store.restart();
         }
-        Failure::PauseRedis => {
-            let redis = redis.lock().unwrap();
-            redis.pause();
+        Failure::PauseStore => {
+            let store = store.lock().unwrap();
+            store.pause();
             std::thread::sleep(size.pause);
-            redis.resume();
+            store.resume();
         }
         Failure::CutOff(node, passage) => {
             ways[node].set(passage);
@@ -260,9 +260,10 @@ fn fail(
             ways[node].set(Passage::Open);
         }
         Failure::CutConnections => {
-            let redis = redis.lock().unwrap();
-            redis.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
-            redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+            for way in ways {
+                way.set(Passage::Closed);
+                way.set(Passage::Open);
+            }
         }
     }
 }

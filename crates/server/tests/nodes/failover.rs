@@ -33,7 +33,7 @@ fn guarded() -> Guarded {
         "url = \"redis://ignored\"\nsentinels = [\"redis://127.0.0.1:1\", {:?}]\nmaster = \"main\"",
         sentinel.url()
     );
-    let config = configuration(&redis, "[channel.\"chat/*\"]\n");
+    let config = configuration("redis", &redis, "[channel.\"chat/*\"]\n");
     let nodes = (0..2).map(|_| Server::with_config(&config)).collect();
     Guarded { master, replica, link, _sentinel: sentinel, nodes }
 }

@@ -1,7 +1,14 @@
-//! Several nodes that share a Redis: whatever one of them accepts, all of them serve, whoever dies meanwhile.
+//! Several nodes that share a store: whatever one of them accepts, all of them serve, whoever dies meanwhile.
 
+#![allow(clippy::duplicate_mod, reason = "the same tests for each store")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../../log/tests/support/nats.rs"]
+mod nats;
+#[path = "../../../log/tests/support/process.rs"]
+mod process;
+#[path = "../../../log/tests/support/proxy.rs"]
+mod proxy;
 #[path = "../../../log/tests/support/redis.rs"]
 mod redis;
 #[path = "../support/mod.rs"]
@@ -11,40 +18,39 @@ mod support;
 #[allow(dead_code, reason = "its own tests run with torture's")]
 mod history;
 
-mod chaos;
-mod commands;
-mod failover;
 mod linear;
-mod outages;
-mod presence;
-mod proxy;
-mod sharing;
+mod on_nats;
+mod on_redis;
+mod store;
 
+use nats::Nats;
 use proxy::Proxy;
 use redis::Redis;
+use store::Store;
 use support::Server;
 
-/// Nodes, and the Redis that they share. Each has a way to it that can be cut.
-struct Cluster {
-    redis: Redis,
+/// Nodes, and the store that they share. Each has a way to it that can be cut.
+struct Cluster<S> {
+    store: S,
     ways: Vec<Proxy>,
     nodes: Vec<Server>,
 }
 
-impl Cluster {
-    /// So many nodes with a configuration, on a Redis that syncs every write.
-    fn start(nodes: usize, config: &str) -> Cluster {
-        let redis = Redis::start();
-        let ways: Vec<_> = (0..nodes).map(|_| Proxy::to(redis.port())).collect();
-        let node =
-            |way: &Proxy| Server::with_config(&configuration(&format!("url = {:?}", way.url()), config));
+impl<S: Store> Cluster<S> {
+    /// So many nodes with a configuration.
+    fn start(nodes: usize, config: &str) -> Cluster<S> {
+        let store = S::start();
+        let ways: Vec<_> = (0..nodes).map(|_| Proxy::to(store.port())).collect();
+        let node = |way: &Proxy| {
+            Server::with_config(&S::configuration(&format!("127.0.0.1:{}", way.port()), config))
+        };
         let nodes = ways.iter().map(node).collect();
-        Cluster { redis, ways, nodes }
+        Cluster { store, ways, nodes }
     }
 }
 
-/// Nodes notice soon that Redis is gone; else tests would wait for it.
-fn configuration(redis: &str, config: &str) -> String {
+/// Nodes notice soon that their store is gone; else tests would wait for it.
+fn configuration(engine: &str, address: &str, config: &str) -> String {
     let open = if config.contains("allow") { "" } else { "allow = true\n" };
-    format!("{open}[server]\nengine = \"redis\"\n[redis]\ntimeout = \"2s\"\n{redis}\n{config}")
+    format!("{open}[server]\nengine = \"{engine}\"\n[{engine}]\ntimeout = \"2s\"\n{address}\n{config}")
 }

@@ -1,13 +1,13 @@
-//! Redis away, stuck, back, behind, or another.
+//! The store away, stuck, back, behind, or another.
 
 use std::time::Instant;
 
 use serde_json::json;
 
 use super::proxy::Passage;
-use super::redis::Redis;
 use super::support::{DEADLINE, Server, Transport, epoch, offset};
-use super::{Cluster, configuration};
+use super::{Cluster, Store};
+use crate::store::Store as _;
 
 const CHAT: &str = "[channel.\"chat/*\"]\n[channel.counter]\nstate = { count = 0 }\n\
     [channel.counter.command.add]\nset = \"{'count': state.count + 1}\"\n";
@@ -27,12 +27,12 @@ pub(super) fn publish(node: &Server, channel: &str, body: &str, key: &str) -> St
 }
 
 #[test]
-fn without_redis_writes_are_refused_in_time_and_readers_keep_what_is_there() {
+fn without_the_store_writes_are_refused_in_time_and_readers_keep_what_is_there() {
     let mut cluster = Cluster::start(2, CHAT);
     let mut live = cluster.nodes[1].live(Transport::Ndjson, "/chat/a?since=0");
     let before = cluster.nodes[0].accepted("/chat/a", "1");
     assert_eq!(live.message().data, json!(1));
-    cluster.redis.kill();
+    cluster.store.kill();
     let since = Instant::now();
     let refused = cluster.nodes[0].post("/chat/a", "2");
     assert_eq!(refused.status, 503, "{refused:?}");
@@ -43,7 +43,7 @@ fn without_redis_writes_are_refused_in_time_and_readers_keep_what_is_there() {
     // What is in memory is served from there.
     let mut tail = cluster.nodes[1].live(Transport::Sse, "/chat/a?since=0");
     assert_eq!(tail.message().position, before);
-    cluster.redis.restart();
+    cluster.store.restart();
     let after = publish(&cluster.nodes[0], "/chat/a", "3", "k");
     for live in [&mut live, &mut tail] {
         assert_eq!(
@@ -52,7 +52,7 @@ fn without_redis_writes_are_refused_in_time_and_readers_keep_what_is_there() {
             "nothing was lost, so nothing is said"
         );
     }
-    assert_ne!(epoch(&before), epoch(&after), "another process of Redis writes in another epoch");
+    assert_ne!(epoch(&before), epoch(&after), "another process of the store writes in another epoch");
     for node in &cluster.nodes {
         assert_eq!(node.get("/_/health").status, 200);
         let page = node.get(&format!("/chat/a?since={before}"));
@@ -61,18 +61,18 @@ fn without_redis_writes_are_refused_in_time_and_readers_keep_what_is_there() {
 }
 
 #[test]
-fn a_redis_that_is_stuck_answers_nobody_too_long() {
+fn a_store_that_is_stuck_answers_nobody_too_long() {
     let cluster = Cluster::start(2, CHAT);
     cluster.nodes[0].accepted("/chat/a", "1");
     let mut live = cluster.nodes[1].live(Transport::WebSocket, "/chat/a?since=0");
     assert_eq!(live.message().data, json!(1));
-    cluster.redis.pause();
+    cluster.store.pause();
     let since = Instant::now();
     let key = [("Idempotency-Key", "k")];
     let answer = cluster.nodes[0].connect().ask("POST", "/chat/a", &key, Some(b"2"));
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(since.elapsed() < DEADLINE, "a bounded wait");
-    cluster.redis.resume();
+    cluster.store.resume();
     // It may have been applied all the same: then the key says so.
     let cursor = publish(&cluster.nodes[1], "/chat/a", "2", "k");
     assert_eq!(offset(&cursor), 2);
@@ -87,14 +87,14 @@ fn a_redis_that_is_stuck_answers_nobody_too_long() {
 
 /// What a failover to a replica that was behind leaves: everybody whom it concerns is told, on every transport.
 #[test]
-fn what_redis_has_lost_is_said_to_everybody_who_was_promised_it() {
+fn what_the_store_has_lost_is_said_to_everybody_who_was_promised_it() {
     let mut cluster = Cluster::start(2, CHAT);
     for number in 1..=3 {
         cluster.nodes[0].accepted("/chat/a", &number.to_string());
         cluster.nodes[0].accepted("/counter:add", "{}");
     }
     let early = cluster.nodes[0].accepted("/chat/a", "4");
-    let kept = cluster.redis.snapshot();
+    let kept = cluster.store.snapshot();
     let lost = cluster.nodes[1].accepted("/chat/a", "5");
     cluster.nodes[1].accepted("/counter:add", "{}");
     let mut readers: Vec<_> = Transport::STREAMS
@@ -108,9 +108,9 @@ fn what_redis_has_lost_is_said_to_everybody_who_was_promised_it() {
         .collect();
     let mut counter = cluster.nodes[0].live(Transport::Sse, "/counter");
     assert_eq!(counter.next().unwrap().data, json!({ "count": 4 }));
-    cluster.redis.kill();
-    cluster.redis.restore(&kept);
-    cluster.redis.restart();
+    cluster.store.kill();
+    cluster.store.restore(&kept);
+    cluster.store.restart();
     let again = publish(&cluster.nodes[0], "/chat/a", "6", "k");
     assert_eq!(offset(&again), 5, "the place of what was lost");
     for live in &mut readers {
@@ -143,14 +143,14 @@ fn what_redis_has_lost_is_said_to_everybody_who_was_promised_it() {
 }
 
 #[test]
-fn a_wiped_redis_is_a_reset_for_everybody() {
+fn a_wiped_store_is_a_reset_for_everybody() {
     let mut cluster = Cluster::start(2, CHAT);
     let old = cluster.nodes[0].accepted("/chat/a", "1");
     let mut live = cluster.nodes[1].live(Transport::Sse, "/chat/a?since=0");
     assert_eq!(live.message().position, old);
-    cluster.redis.kill();
-    cluster.redis.wipe();
-    cluster.redis.restart();
+    cluster.store.kill();
+    cluster.store.wipe();
+    cluster.store.restart();
     let new = publish(&cluster.nodes[0], "/chat/a", "2", "k");
     assert_eq!((offset(&new), epoch(&new) == epoch(&old)), (1, false));
     let mut events = Vec::new();
@@ -163,28 +163,34 @@ fn a_wiped_redis_is_a_reset_for_everybody() {
 }
 
 #[test]
-fn a_node_that_does_not_find_redis_says_so_and_ends() {
-    let mut redis = Redis::start();
-    redis.kill();
+fn a_node_that_does_not_find_its_store_says_so_and_ends() {
+    let mut store = Store::start();
+    store.kill();
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("plainwire.toml");
-    std::fs::write(&config, configuration(&format!("url = {:?}", redis.url()), CHAT)).unwrap();
+    std::fs::write(&config, Store::configuration(&format!("127.0.0.1:{}", store.port()), CHAT)).unwrap();
     let config = config.display().to_string();
     let output = super::support::server::run(&["serve", "--config", &config, "--listen", "127.0.0.1:0"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("cannot connect to Redis"), "{said}");
+    assert!(
+        !output.status.success() && said.contains(&format!("cannot connect to {}", Store::NAME)),
+        "{said}"
+    );
 }
 
 #[test]
-fn passwords_of_redis_are_in_no_message() {
+fn passwords_of_the_store_are_in_no_message() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("plainwire.toml");
-    for url in ["redis://user:hunter2@127.0.0.1:1", "redis://user:hunter2@:x", "http://user:hunter2@a"] {
-        std::fs::write(
-            &config,
-            format!("[server]\nengine = 'redis'\n[redis]\nurl = '{url}'\ntimeout = '200ms'\n"),
-        )
-        .unwrap();
+    let at = |address| Store::configuration(address, "");
+    let wrong = [
+        at("user:hunter2@127.0.0.1:1"),
+        at("user:hunter2@nosuchhost.invalid"),
+        at("user:hunter2@:x"),
+        at("user:hunter2@a").replace("redis:", "http:").replace("nats:", "http:"),
+    ];
+    for text in wrong {
+        std::fs::write(&config, text).unwrap();
         let path = config.display().to_string();
         let output = super::support::server::run(&["serve", "--config", &path, "--listen", "127.0.0.1:0"]);
         let said = [output.stdout, output.stderr].concat();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Cluster;
-use super::redis::signal;
+use super::process::signal;
 use super::support::token::{SECRET, token};
 use super::support::{DEADLINE, Live, Server, Transport};
 
@@ -182,18 +182,18 @@ fn a_node_that_was_paused_takes_nobody_for_gone_and_has_its_own_back() {
 }
 
 #[test]
-fn while_redis_is_away_readers_keep_what_they_know_and_then_it_is_put_right() {
+fn while_the_store_is_away_readers_keep_what_they_know_and_then_it_is_put_right() {
     let mut cluster = Cluster::start(2, &config());
     let mut watcher = Watcher::of(&cluster.nodes[1]);
     let ann = reader(&cluster.nodes[0], Transport::Sse, "ann");
     let _bob = reader(&cluster.nodes[1], Transport::Sse, "bob");
     watcher.until(&["ann", "bob"]);
-    cluster.redis.kill();
+    cluster.store.kill();
     // Nobody can say that it is there or not, for longer than a node may be silent.
     drop(ann);
     std::thread::sleep(GONE);
     assert_eq!(who(&cluster.nodes[1]), ["ann", "bob"]);
-    cluster.redis.restart();
+    cluster.store.restart();
     let _cid = loop {
         let target = format!("/room/a?access_token={}", token("cid", 600, &json!({})));
         let opened = Live::open(cluster.nodes[0].address, Transport::Sse, &target);
@@ -205,9 +205,9 @@ fn while_redis_is_away_readers_keep_what_they_know_and_then_it_is_put_right() {
     assert_eq!(watcher.told, ["+ann", "+bob", "-ann", "+cid"]);
     until_all(&[&cluster.nodes[0], &cluster.nodes[1]], DEADLINE, &["bob", "cid"]);
     // And one that has lost all.
-    cluster.redis.kill();
-    cluster.redis.wipe();
-    cluster.redis.restart();
+    cluster.store.kill();
+    cluster.store.wipe();
+    cluster.store.restart();
     until_all(&[&cluster.nodes[0], &cluster.nodes[1]], 2 * DEADLINE, &["bob", "cid"]);
     let _dan = reader(&cluster.nodes[0], Transport::Sse, "dan");
     watcher.until(&["bob", "cid", "dan"]);

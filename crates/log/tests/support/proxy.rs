@@ -1,4 +1,6 @@
-//! What lies between a node and Redis, and can be cut: by a word, or by silence in one direction or both.
+//! What lies between a node and its store, and can be cut: by a word, or by silence in one direction or both.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -54,11 +56,6 @@ impl Proxy {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
-    }
-
-    /// Where a client finds Redis behind it.
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// From now on. Bytes that were swallowed are gone: so are, once it is open again, the connections that miss them.

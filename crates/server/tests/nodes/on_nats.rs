@@ -1,0 +1,17 @@
+//! Over NATS.
+
+use super::{history, linear, process, proxy, support};
+
+type Store = super::Nats;
+type Cluster = super::Cluster<Store>;
+
+#[path = "chaos.rs"]
+mod chaos;
+#[path = "commands.rs"]
+mod commands;
+#[path = "outages.rs"]
+mod outages;
+#[path = "presence.rs"]
+mod presence;
+#[path = "sharing.rs"]
+mod sharing;

@@ -1,0 +1,19 @@
+//! Over Redis.
+
+use super::{configuration, history, linear, process, proxy, redis, support};
+
+type Store = super::Redis;
+type Cluster = super::Cluster<Store>;
+
+#[path = "chaos.rs"]
+mod chaos;
+#[path = "commands.rs"]
+mod commands;
+#[path = "failover.rs"]
+mod failover;
+#[path = "outages.rs"]
+mod outages;
+#[path = "presence.rs"]
+mod presence;
+#[path = "sharing.rs"]
+mod sharing;
