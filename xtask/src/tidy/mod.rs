@@ -4,6 +4,7 @@ mod crates;
 mod files;
 mod links;
 mod modules;
+mod promises;
 mod purity;
 mod rust;
 mod words;
@@ -19,6 +20,7 @@ pub(crate) fn check() -> Result<(), String> {
     findings.extend(files::check(&sources, &root()));
     findings.extend(links::check(&sources));
     findings.extend(modules::check(&sources));
+    findings.extend(promises::check(&sources));
     findings.extend(purity::check_sources(&sources));
     findings.extend(words::check(&sources));
     verdict(findings)
