@@ -37,6 +37,8 @@ pub enum Seat {
 #[derive(Debug, Default)]
 pub struct Attendance {
     entries: BTreeMap<Arc<str>, Entry>,
+    /// The same in the order in which they came: who is not listed waits for its turn.
+    order: BTreeSet<(Millis, Arc<str>)>,
     /// Entries without a seat, by when they have left for good.
     resting: BTreeSet<(Duration, Arc<str>)>,
     /// The same by what they are known again.
@@ -62,6 +64,16 @@ pub(super) struct Entry {
     until: Option<Duration>,
 }
 
+impl Entry {
+    /// Takes what its newest credential says. Who comes last says how it is, and it is written once, so that no two nodes take turns.
+    /// Says whether that is new.
+    fn learn(&mut self, info: Option<Value>) -> bool {
+        let is_new = self.info != info;
+        (self.info, self.is_newer) = (info, self.is_newer || is_new);
+        is_new
+    }
+}
+
 impl Attendance {
     /// Takes a seat at `at`. `fresh` names a connection that was not here before.
     pub fn enter(&mut self, mode: Mode, who: Attendee, at: Millis, fresh: impl FnOnce() -> Arc<str>) -> Seat {
@@ -79,10 +91,7 @@ impl Attendance {
         match self.entries.get_mut(&name) {
             Some(entry) => {
                 entry.seats += 1;
-                if entry.info != who.info {
-                    // Who comes last says how it is. It is written once, so that no two nodes take turns.
-                    (entry.info, entry.is_newer, self.is_changed) = (who.info, true, true);
-                }
+                self.is_changed |= entry.learn(who.info);
             }
             None => {
                 self.is_changed = true;
@@ -90,9 +99,34 @@ impl Attendance {
                 let entry =
                     Entry { since: at, subject, info, is_newer: true, returns_as, seats: 1, until: None };
                 self.entries.insert(name.clone(), entry);
+                self.order.insert((at, name.clone()));
             }
         }
         Seat::Listed(name)
+    }
+
+    /// Whoever has a seat goes on under another credential. `fresh` names a connection that was nobody's until now.
+    pub fn renew(
+        &mut self,
+        mode: Mode,
+        seat: &mut Seat,
+        who: Attendee,
+        at: Millis,
+        fresh: impl FnOnce() -> Arc<str>,
+    ) {
+        match seat {
+            Seat::Listed(name) => {
+                let entry = self.entries.get_mut(name).expect("it has a seat");
+                if entry.subject == who.subject {
+                    self.is_changed |= entry.learn(who.info);
+                    return;
+                }
+            }
+            Seat::Counted if mode != Mode::Principal || who.subject.is_none() => return,
+            Seat::Counted => {}
+        }
+        let before = std::mem::replace(seat, self.enter(mode, who, at, fresh));
+        self.leave(&before, Duration::ZERO, Duration::ZERO);
     }
 
     /// Gives a seat back. Who does not take another within `grace` has left.
@@ -115,8 +149,7 @@ impl Attendance {
             return;
         }
         if grace.is_zero() || self.resting.len() >= MAX_RESTING {
-            self.entries.remove(name);
-            self.is_changed = true;
+            self.forget(name);
             return;
         }
         entry.until = Some(now + grace);
@@ -132,10 +165,7 @@ impl Attendance {
         }
         while let Some((until, name)) = self.resting.first().filter(|(until, _)| *until <= now).cloned() {
             self.resting.remove(&(until, name.clone()));
-            self.is_changed = true;
-            if let Some(entry) = self.entries.remove(&name) {
-                self.returning.remove(&(entry.returns_as, name));
-            }
+            self.forget(&name);
         }
         let next = self.resting.first().map(|(until, _)| *until);
         next.into_iter().chain(self.counted_resting.front().copied()).min()
@@ -158,13 +188,20 @@ impl Attendance {
 
     /// Takes note of what is written.
     pub fn written(&mut self, roster: &Roster) {
-        for (name, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.is_newer) {
-            entry.is_newer = roster.members.get(&**name).is_none_or(|member| member.info != entry.info);
+        for (name, member) in &roster.members {
+            if let Some(entry) = self.entries.get_mut(&**name) {
+                entry.is_newer &= member.info != entry.info;
+            }
         }
     }
 
     pub(super) fn entries(&self) -> &BTreeMap<Arc<str>, Entry> {
         &self.entries
+    }
+
+    /// Those who are here in the order in which they came.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = &str> {
+        self.order.iter().map(|(_, name)| &**name)
     }
 
     /// How many are here whom nobody lists.
@@ -176,6 +213,14 @@ impl Attendance {
     fn returning_as(&self, returns_as: &Arc<str>) -> Option<Arc<str>> {
         let first = self.returning.range((returns_as.clone(), Arc::from(""))..).next();
         first.filter(|(known, _)| known == returns_as).map(|(_, name)| name.clone())
+    }
+
+    fn forget(&mut self, name: &Arc<str>) {
+        self.is_changed = true;
+        if let Some(entry) = self.entries.remove(name) {
+            self.order.remove(&(entry.since, name.clone()));
+            self.returning.remove(&(entry.returns_as, name.clone()));
+        }
     }
 
     fn wake(&mut self, name: &Arc<str>) {

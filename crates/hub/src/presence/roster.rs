@@ -161,25 +161,28 @@ impl Roster {
     fn share(&self, before: &Share, here: &Attendance, others: &BTreeSet<&str>, most: usize) -> Share {
         let mut room = Room::left(most);
         others.iter().for_each(|id| room.take(id, self.members.get(*id).unwrap_or(&Member::default())));
-        let mut entries: Vec<_> = here
-            .entries()
-            .iter()
-            .map(|(id, entry)| {
-                let is_listed = before.members.contains(&**id) && self.members.contains_key(&**id);
-                (!(is_listed || others.contains(&**id)), entry.since, &**id)
-            })
-            .collect();
-        entries.sort_unstable();
-        let mut members = BTreeSet::new();
-        let mut added = 0;
-        for (is_new, _, id) in entries {
-            let listed = others.contains(id) || {
-                (!is_new || added < MAX_EVENTS) && room.takes(id, &self.member(id, here))
-            };
-            if listed {
-                added += usize::from(is_new);
-                members.insert(Box::from(id));
+        let is_here = |id: &&str| here.entries().contains_key(*id);
+        let mut members: BTreeSet<Box<str>> = others.iter().copied().filter(is_here).map(Box::from).collect();
+        let listed = before.members.iter().map(|id| &**id).filter(|id| self.members.contains_key(*id));
+        for id in listed.filter(is_here).filter(|id| !others.contains(id)) {
+            if room.takes(id, &self.member(id, here)) {
+                members.insert(id.into());
             }
+        }
+        // However many wait, no more are looked at than are listed and told of.
+        let mut added = 0;
+        for id in here.in_order() {
+            if room.members == 0 || added == MAX_EVENTS {
+                break;
+            }
+            if members.contains(id) {
+                continue;
+            }
+            if !room.takes(id, &self.member(id, here)) {
+                break;
+            }
+            members.insert(id.into());
+            added += 1;
         }
         let unlisted = (here.entries().len() - members.len()) as u64 + here.counted();
         Share { members, unlisted }

@@ -146,6 +146,39 @@ fn a_connection_that_comes_back_has_its_name_again() {
 }
 
 #[test]
+fn who_shows_another_credential_is_there_under_it() {
+    let mut here = Attendance::default();
+    let listed = |here: &mut Attendance| {
+        let next = Roster::default().next("a", here, 9, |_| false);
+        let roster = next.map(|next| next.roster).unwrap_or_default();
+        (
+            roster.count,
+            roster.members.into_iter().map(|(id, member)| (id.to_string(), member.info)).collect::<Vec<_>>(),
+        )
+    };
+    let info = |who: Attendee, info: &str| Attendee { info: Some(json!(info)), ..who };
+    let unused = || unreachable!("it has a name");
+    let mut seat = here.enter(Mode::Principal, nobody("@::1"), Millis(1), unused);
+    here.renew(Mode::Principal, &mut seat, nobody("@::1"), Millis(1), unused);
+    assert_eq!(listed(&mut here), (1, vec![]));
+    here.renew(Mode::Principal, &mut seat, info(who("ann"), "x"), Millis(2), unused);
+    assert_eq!(listed(&mut here), (1, vec![("ann".to_owned(), Some(json!("x")))]));
+    here.renew(Mode::Principal, &mut seat, info(who("ann"), "y"), Millis(3), unused);
+    assert_eq!(listed(&mut here), (1, vec![("ann".to_owned(), Some(json!("y")))]));
+    here.leave(&seat, at(4), Duration::ZERO);
+    assert!(here.is_empty());
+    // A connection keeps its name, unless it was nobody's.
+    let mut seat = here.enter(Mode::Connection, nobody("@::1"), Millis(1), || "c1".into());
+    here.renew(Mode::Connection, &mut seat, who("ann"), Millis(1), || "c2".into());
+    assert_eq!(seat, Seat::Listed("c2".into()));
+    here.renew(Mode::Connection, &mut seat, info(who("ann"), "z"), Millis(1), unused);
+    assert_eq!(listed(&mut here), (1, vec![("c2".to_owned(), Some(json!("z")))]));
+    let mut seat = here.enter(Mode::Count, nobody("@::1"), Millis(1), unused);
+    here.renew(Mode::Count, &mut seat, who("ann"), Millis(1), unused);
+    assert_eq!(seat, Seat::Counted);
+}
+
+#[test]
 fn those_who_are_not_listed_are_counted() {
     let (mut a, mut roster) = (Node::default(), Roster::default());
     let seats: Vec<Seat> =

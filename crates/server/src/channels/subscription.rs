@@ -38,7 +38,6 @@ struct Seat {
     channel: OpenChannel,
     listener: Listener,
     /// That its client is there, where that is told.
-    #[expect(dead_code, reason = "it says so by being there")]
     attending: Option<Box<Attending>>,
 }
 
@@ -119,6 +118,15 @@ impl Subscription {
             self.page = None;
         }
         true
+    }
+
+    /// Its client goes on under another credential.
+    pub(crate) fn renew(&mut self, caller: &Caller) {
+        for Seat { channel, attending, .. } in self.feeds.beside_mut() {
+            if let Some(attending) = attending {
+                attending.renew(channel, caller);
+            }
+        }
     }
 
     /// Whether `channel` is read.

@@ -208,7 +208,10 @@ impl Service {
                     let caller = self.caller(head, from).await?;
                     read::read(&self.node, caller, vec![target.channel], false, &query, head).await
                 }
-                (&Method::POST | &Method::PUT | &Method::PATCH, command) => {
+                (&Method::POST | &Method::PUT | &Method::PATCH, command)
+                    // The server alone writes who is there, whoever asks.
+                    if command.is_some() || !target.channel.is_presence() =>
+                {
                     let caller = self.caller(head, from).await?;
                     let name = &target.channel;
                     Box::pin(write::write(&self.node, &caller, name, command, &query, head, body)).await

@@ -131,6 +131,15 @@ impl Presence {
     }
 }
 
+impl Attending {
+    /// The client goes on under another credential.
+    pub(crate) fn renew(&mut self, channel: &Channel, caller: &Caller) {
+        let Some(mode) = channel.config().presence.as_ref().map(|presence| presence.mode) else { return };
+        self.room.lock().renew(mode, &mut self.seat, attendee(caller), clock::now(), fresh_id);
+        self.presence.note(self.channel.clone(), Cause::Here);
+    }
+}
+
 impl Drop for Attending {
     fn drop(&mut self) {
         self.presence.leave(self);

@@ -108,6 +108,7 @@ impl Outbound {
         let mut this = self.project();
         StreamGuard::join(this.guard, guard);
         this.standing.renew(principal);
+        this.subscription.renew(this.standing.caller());
         let now = Instant::now();
         *this.pace = Pace::new(now, &this.node.config(), this.standing.remaining());
         this.timer.as_mut().reset(now.into());
@@ -229,6 +230,7 @@ impl Outbound {
         let this = self.as_mut().project();
         let node = this.node;
         if this.standing.poll_renewed(cx) {
+            this.subscription.renew(this.standing.caller());
             *this.pace = Pace::new(now, &node.config(), this.standing.remaining());
         }
         let due = this.pace.due(now, &node.config());

@@ -47,6 +47,7 @@ impl Connection {
         if self.standing.awaits_renewal() {
             let waker = shared.waker_of(self.key);
             if self.standing.poll_renewed(&mut Context::from_waker(&waker)) {
+                self.feeds.beside().for_each(|seat| shared.topics.renew(*seat, self.standing.caller()));
                 let remaining = self.standing.remaining();
                 self.pace.renew(shared.now, &shared.config, remaining, shared.draining);
                 self.look_at_standing(shared.revision, shared);

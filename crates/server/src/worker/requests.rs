@@ -323,6 +323,7 @@ impl Watching for Listening<'_> {
     fn renew(&mut self, principal: Arc<Principal>, guard: Option<StreamGuard>) {
         StreamGuard::join(self.guard, guard);
         self.standing.renew(principal);
+        self.feeds.beside().for_each(|seat| self.topics.renew(*seat, self.standing.caller()));
         self.pace.renew(self.now, self.config, self.standing.remaining(), self.draining);
     }
 }

@@ -161,6 +161,14 @@ impl Topics {
         Seat { topic: index as u32, place }
     }
 
+    /// Who sits there goes on under another credential.
+    pub(super) fn renew(&mut self, seat: Seat, caller: &Caller) {
+        let topic = &mut self.all[seat.topic as usize];
+        if let Some(attending) = topic.attending.get_mut(&seat.place) {
+            attending.renew(&topic.channel, caller);
+        }
+    }
+
     pub(super) fn rise(&mut self, seat: Seat, now: Instant) {
         let topic = &mut self.all[seat.topic as usize];
         topic.seats.rise(seat.place);

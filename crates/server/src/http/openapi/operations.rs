@@ -90,6 +90,12 @@ pub(super) fn paths() -> Value {
             "post": command(),
             "options": options("POST, OPTIONS"),
         },
+        "/{channel}/@presence": {
+            "parameters": [parameter("channel")],
+            "get": read("readPresence", "Reads who is in a channel that tells: a state, `Presence`, that the server alone writes", &[]),
+            "head": head(read("headPresence", "The headers of a read that answers at once", &[])),
+            "options": options("GET, HEAD, OPTIONS"),
+        },
         "/_/live": {
             "get": read("readChannels", "Reads several channels, with one cursor for all", &["channels"]),
             "head": head(read("headChannels", "The headers of a read that answers at once", &["channels"])),
