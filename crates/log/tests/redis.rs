@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "redis/cluster.rs"]
+mod cluster;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/redis.rs"]
@@ -31,6 +33,7 @@ fn options(redis: &Redis) -> RedisOptions {
         url: redis.url(),
         sentinels: Vec::new(),
         master: String::new(),
+        cluster: Vec::new(),
         prefix: "plainwire:".into(),
         timeout: Duration::from_secs(5),
     }

@@ -2,28 +2,29 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use plainwire_protocol::{ChannelName, Epoch, Offset, Position};
-use redis::{ErrorKind, PushInfo, PushKind, RedisError, ServerErrorKind, Value};
-use tokio::sync::mpsc;
+use redis::{ErrorKind, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::RedisOptions;
 use super::keys::{self, Keys};
-use super::link::{Link, Live, failed};
+use super::link::{Live, failed};
+use super::masters::{Master, Masters};
 use super::script::Scripts;
-use super::subscriptions::Wish;
 use super::wire;
-use super::writer::Queue;
 use crate::follow::{Follows, Look, Next};
 use crate::stats::{COMMIT_SIZES, Count, Histogram};
+use crate::waiting::Room;
 use crate::{Clock, Head, LogError};
 
 /// How long an announcement may be late before the store is looked at.
 const LATE: Duration = Duration::from_millis(20);
+/// How long to wait before a server is asked again that does not have a channel, or not yet.
+pub(super) const MOVING: Duration = Duration::from_millis(10);
 /// Messages that a look brings, and bytes of them: about what a channel keeps in memory. Who is further behind reads pages.
 const LOOKED_MESSAGES: usize = 512;
 const LOOKED_BYTES: usize = 1 << 20;
@@ -34,18 +35,15 @@ pub(super) struct Engine {
     /// This node, among those that share the store.
     pub(super) node: String,
     pub(super) scripts: Scripts,
-    pub(super) link: Link,
+    pub(super) masters: Arc<Masters>,
     pub(super) follows: Follows,
-    pub(super) queue: Queue,
-    /// Channels to be subscribed to or not, in order.
-    pub(super) wishes: mpsc::UnboundedSender<Wish>,
+    pub(super) room: Room,
     /// Channels that are about to be looked at.
     pub(super) looking: Mutex<HashSet<ChannelName>>,
     pub(super) commits: Histogram,
     pub(super) errors: Count,
     pub(super) keys_dropped: Count,
     pub(super) closing: AtomicBool,
-    pub(super) writer: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 /// What `look.lua` is asked.
@@ -59,27 +57,20 @@ pub(super) struct Asked {
 }
 
 impl Engine {
-    pub(super) fn new(
-        options: RedisOptions,
-        clock: Clock,
-        queue: Queue,
-        wishes: mpsc::UnboundedSender<Wish>,
-    ) -> Engine {
+    pub(super) fn new(options: RedisOptions, clock: Clock) -> Engine {
         Engine {
+            masters: Arc::new(Masters::new(&options.prefix)),
             options,
             clock,
             node: format!("{:016x}", random()),
             scripts: Scripts::new(),
-            link: Link::new("Redis"),
             follows: Follows::default(),
-            queue,
-            wishes,
+            room: Room::default(),
             looking: Mutex::default(),
             commits: Histogram::new(COMMIT_SIZES),
             errors: Count::default(),
             keys_dropped: Count::default(),
             closing: AtomicBool::new(false),
-            writer: Mutex::default(),
         }
     }
 
@@ -102,38 +93,79 @@ impl Engine {
 
     /// What went wrong, for whoever runs the server. If it means that another connection is needed, as this server is not, or is no
     /// longer, one to write to, that connection is given up.
-    pub(super) fn fault(&self, live: &Live, error: &RedisError) -> LogError {
+    pub(super) fn fault(&self, master: &Master, live: &Live, error: &RedisError) -> LogError {
         let gone = [ServerErrorKind::ReadOnly, ServerErrorKind::MasterDown].map(ErrorKind::Server);
         if error.is_unrecoverable_error() || error.is_timeout() || gone.contains(&error.kind()) {
-            self.link.down(Some(live.number), failed(error));
+            master.link.down(Some(live.number), failed(error));
         }
         failed(error)
     }
 
     /// Ends what is under way in the background.
     pub(super) fn end(&self) {
-        self.link.close();
-        if let Some(writer) = self.writer.lock().take() {
-            writer.abort();
+        self.closing.store(true, Ordering::Release);
+        for master in self.masters.all() {
+            master.close();
         }
+        self.masters.doubt();
     }
 
     /// Sends one command; again, if it calls a script that Redis has forgotten.
     pub(super) async fn run<T: redis::FromRedisValue>(
         &self,
+        master: &Master,
         live: &Live,
         command: &redis::Cmd,
     ) -> Result<T, LogError> {
+        self.try_run(live, command).await.map_err(|error| self.fault(master, live, &error))
+    }
+
+    async fn try_run<T: redis::FromRedisValue>(&self, live: &Live, command: &redis::Cmd) -> RedisResult<T> {
         let mut connection = live.connection.clone();
         let mut answer = command.query_async(&mut connection).await;
         if answer.as_ref().is_err_and(|error: &RedisError| error.code() == Some("NOSCRIPT")) {
-            self.scripts.load(&mut connection).await.map_err(|error| failed(&error))?;
+            self.scripts.load(&mut connection).await?;
             answer = command.query_async(&mut connection).await;
         }
-        answer.map_err(|error| {
-            self.count_error();
-            self.fault(live, &error)
-        })
+        answer.inspect_err(|_| self.count_error())
+    }
+
+    /// Sends a command about a channel to its master, whichever that is.
+    pub(super) async fn query<T: redis::FromRedisValue>(
+        &self,
+        channel: &ChannelName,
+        command: &redis::Cmd,
+    ) -> Result<T, LogError> {
+        let until = Instant::now() + self.options.timeout;
+        loop {
+            let (master, live) = self.live(channel, until).await?;
+            match self.try_run(&live, command).await {
+                Err(error) if error.code().is_some_and(is_elsewhere) && Instant::now() < until => {
+                    self.masters.doubt();
+                    tokio::time::sleep(MOVING).await;
+                }
+                answer => return answer.map_err(|error| self.fault(&master, &live, &error)),
+            }
+        }
+    }
+
+    /// A channel's master and the connection to it, waiting for one until a time.
+    pub(super) async fn live(
+        &self,
+        channel: &ChannelName,
+        until: Instant,
+    ) -> Result<(Arc<Master>, Live), LogError> {
+        let mut changes = self.masters.changes();
+        loop {
+            changes.borrow_and_update();
+            let master = self.masters.of(channel);
+            tokio::select! {
+                biased;
+                // The sender is ours.
+                _ = changes.changed() => {}
+                live = master.link.live(until) => return Ok((master.clone(), live?)),
+            }
+        }
     }
 
     fn question(&self, channel: &ChannelName, asked: &Asked) -> redis::Cmd {
@@ -150,8 +182,7 @@ impl Engine {
 
     /// Asks the store about a channel.
     pub(super) async fn ask(&self, channel: &ChannelName, asked: &Asked) -> Result<Look, LogError> {
-        let live = self.link.live(Instant::now() + self.options.timeout).await?;
-        let answer = self.run(&live, &self.question(channel, asked)).await?;
+        let answer = self.query(channel, &self.question(channel, asked)).await?;
         wire::look(channel, answer).map_err(garbled)
     }
 
@@ -188,7 +219,7 @@ impl Engine {
     }
 
     /// Takes what Redis says of its own accord.
-    pub(super) fn hear(self: &Arc<Engine>, push: PushInfo, number: u64) {
+    pub(super) fn hear(self: &Arc<Engine>, master: &Master, push: PushInfo, number: u64) {
         match push.kind {
             PushKind::Message | PushKind::SMessage => {
                 let mut data = push.data.into_iter();
@@ -210,11 +241,16 @@ impl Engine {
                 }
             }
             PushKind::Disconnection => {
-                self.link.down(Some(number), LogError::new("the connection to Redis was lost"));
+                master.link.down(Some(number), LogError::new("the connection to Redis was lost"));
             }
             _ => {}
         }
     }
+}
+
+/// Whether an error of a cluster's server says that a channel is another's, or between two: then nothing was done.
+pub(super) fn is_elsewhere(code: &str) -> bool {
+    ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"].contains(&code)
 }
 
 pub(super) fn garbled(_: wire::Garbled) -> LogError {

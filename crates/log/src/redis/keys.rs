@@ -2,6 +2,9 @@
 
 use plainwire_protocol::ChannelName;
 
+/// The highest slot of a cluster. Slots are numbers of so many bits.
+pub(super) const LAST_SLOT: u16 = 0x3fff;
+
 /// The keys of one channel. They have the channel's name as their hash tag, so that in a cluster they are in one slot.
 pub(super) struct Keys {
     base: String,
@@ -37,6 +40,12 @@ impl Keys {
         format!("{}:order", self.base)
     }
 
+    /// The slot of all of them (Redis Cluster specification, "Key distribution model").
+    pub(super) fn slot(&self) -> u16 {
+        let tag = self.base.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+        crc16(tag.unwrap_or(&self.base).as_bytes()) & LAST_SLOT
+    }
+
     /// Where commits are announced: a channel of Redis.
     pub(super) fn news(&self) -> String {
         self.base.clone()
@@ -59,6 +68,12 @@ fn unescape(tag: &str) -> Option<String> {
     percent_encoding::percent_decode_str(tag).decode_utf8().ok().map(String::from)
 }
 
+/// CRC-16/XMODEM, as the specification has it.
+fn crc16(bytes: &[u8]) -> u16 {
+    let shift = |crc: u16, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+    bytes.iter().fold(0, |crc, byte| (0..8).fold(crc ^ u16::from(*byte) << 8, shift))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +92,13 @@ mod tests {
         }
         assert_eq!(channel_of("plainwire:", b"other:{a}"), None);
         assert_eq!(channel_of("plainwire:", b"plainwire:{@revocations}").unwrap().as_str(), "@revocations");
+    }
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        // The check value of the specification, and what CLUSTER KEYSLOT says.
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        let slot = |name: &str| Keys::of("plainwire:", &ChannelName::parse(name).unwrap()).slot();
+        assert_eq!((slot("foo"), slot("bar"), slot("user1000")), (12182, 5061, 3443));
     }
 }

@@ -22,11 +22,14 @@ pub(super) type Live = crate::link::Live<MultiplexedConnection>;
 pub(super) type Link = crate::link::Link<MultiplexedConnection>;
 
 /// Where Redis is.
+#[derive(Clone)]
 pub(super) struct Address {
-    /// How to connect: credentials, database, TLS; and where to, unless sentinels say so.
+    /// How to connect: credentials, database, TLS; and where to, unless sentinels or a cluster say so.
     server: ConnectionInfo,
     sentinels: Vec<Client>,
     master: Option<String>,
+    /// Servers of a cluster that are asked first.
+    seeds: Vec<ConnectionInfo>,
     timeout: Duration,
 }
 
@@ -38,12 +41,17 @@ impl Address {
         let server = info(&options.url)?;
         let settings = server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let server = server.set_redis_settings(settings);
+        let seeds = options.cluster.iter().map(|url| Ok(server.clone().set_addr(info(url)?.addr().clone())));
+        let seeds = seeds.collect::<Result<Vec<_>, LogError>>()?;
         let sentinels = options.sentinels.iter().map(|url| {
             Client::open(info(url)?).map_err(|error| LogError::new(format!("a sentinel's address: {error}")))
         });
         let sentinels = sentinels.collect::<Result<Vec<_>, LogError>>()?;
+        if !sentinels.is_empty() && !seeds.is_empty() {
+            return Err(LogError::new("Redis has either sentinels or a cluster"));
+        }
         let master = (!sentinels.is_empty()).then(|| options.master.clone());
-        Ok(Address { server, sentinels, master, timeout: options.timeout })
+        Ok(Address { server, sentinels, master, seeds, timeout: options.timeout })
     }
 
     /// Where the master is: as the first sentinel that answers says, or as configured.
@@ -67,6 +75,28 @@ impl Address {
             }
             _ => ConnectionAddr::Tcp(host, port),
         }
+    }
+
+    /// The servers of a cluster that are asked first. None: it is no cluster.
+    pub(super) fn seeds(&self) -> &[ConnectionInfo] {
+        &self.seeds
+    }
+
+    /// One place, to which it is connected in the same way.
+    pub(super) fn fixed(&self, host: String, port: u16) -> Address {
+        let server = self.server.clone().set_addr(self.at(host, port));
+        Address { server, seeds: Vec::new(), ..self.clone() }
+    }
+
+    /// Connects to a server to ask it something.
+    pub(super) async fn visit(&self, server: &ConnectionInfo) -> Result<MultiplexedConnection, LogError> {
+        let to = server.addr();
+        let failed = |error: RedisError| LogError::new(format!("cannot connect to Redis at {to}: {error}"));
+        let client = Client::open(server.clone()).map_err(failed)?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout));
+        client.get_multiplexed_async_connection_with_config(&config).await.map_err(failed)
     }
 
     /// Whether sentinels say where the master is.

@@ -5,10 +5,12 @@
 //! have missed. What Redis may have lost is told by its replication id, which changes with every start and every failover: see
 //! `scripts/channel.lua` and [`Lineage`](plainwire_protocol::Lineage).
 
+mod cluster;
 mod engine;
 mod keep;
 mod keys;
 mod link;
+mod masters;
 mod script;
 mod subscriptions;
 mod wire;
@@ -22,13 +24,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use plainwire_protocol::{ChannelName, Offset, Position};
 use redis::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use self::cluster::{Cluster, route};
 use self::engine::{Asked, Engine, garbled};
-use self::keep::{PULSE, keep};
+use self::keep::PULSE;
 use self::link::Address;
-use self::subscriptions::{Wish, grant};
-use self::writer::Queue;
+use self::masters::{Master, all_to};
+use self::subscriptions::Wish;
 use crate::follow::{Look, Next};
 use crate::link::closed;
 use crate::{
@@ -39,12 +42,14 @@ use crate::{
 /// Where Redis is, and how it is used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisOptions {
-    /// `redis://[user:password@]host[:port][/database]`, or `rediss:` for TLS. With sentinels the host does not matter.
+    /// `redis://[user:password@]host[:port][/database]`, or `rediss:` for TLS. With sentinels or a cluster the host does not matter.
     pub url: String,
     /// Sentinels, as addresses of the same form. They say where the master is.
     pub sentinels: Vec<String>,
     /// What the sentinels call the master.
     pub master: String,
+    /// Servers of a Redis Cluster, as addresses of the same form: they say where its masters are. None: it is no cluster.
+    pub cluster: Vec<String>,
     /// What every key begins with: servers with different prefixes share nothing.
     pub prefix: String,
     /// How long an append waits for Redis, in the queue and for the answer.
@@ -79,12 +84,15 @@ impl RedisLog {
     /// Which option is wrong.
     pub fn open_with_clock(options: RedisOptions, clock: Clock) -> Result<RedisLog, LogError> {
         let address = Address::new(&options)?;
-        let (queue, appends) = Queue::new();
-        let (wishes, wished) = mpsc::unbounded_channel();
-        let engine = Arc::new(Engine::new(options, clock, queue, wishes));
-        tokio::spawn(keep(Arc::downgrade(&engine), address));
-        tokio::spawn(grant(Arc::downgrade(&engine), wished));
-        *engine.writer.lock() = Some(tokio::spawn(writer::write(engine.clone(), appends)));
+        let engine = Arc::new(Engine::new(options, clock));
+        let (master, wished) = Master::new();
+        engine.masters.change(all_to(master.clone()));
+        if address.seeds().is_empty() {
+            master.serve(&engine, wished, Some(address));
+        } else {
+            master.serve(&engine, wished, None);
+            tokio::spawn(route(Arc::downgrade(&engine), Cluster::new(address, master)));
+        }
         Ok(RedisLog { engine })
     }
 }
@@ -94,7 +102,7 @@ impl Log for RedisLog {
         if self.engine.closing.load(Ordering::Acquire) {
             return async { Err(AppendError::Unavailable(closed())) }.boxed();
         }
-        match self.engine.queue.push(append) {
+        match writer::push(&self.engine, append) {
             Ok(answer) => {
                 async { answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(closed()))) }.boxed()
             }
@@ -143,7 +151,8 @@ impl Log for RedisLog {
             engine.follows.add(&channel);
             let (heard, answer) = oneshot::channel();
             let wish = Wish::Heard(channel.clone(), heard);
-            engine.wishes.send(wish).map_err(|_| closed())?;
+            let (master, _) = engine.live(&channel, Instant::now() + engine.options.timeout).await?;
+            master.wishes.send(wish).map_err(|_| closed())?;
             answer.await.map_err(|_| closed())??;
             let head = engine.look(&channel).await?;
             if engine.follows.is_missing(&channel) {
@@ -170,7 +179,7 @@ impl Log for RedisLog {
     fn unfollow(&self, channel: &ChannelName) {
         self.engine.follows.remove(channel);
         // Nobody is left to do it if it is closed.
-        let _ = self.engine.wishes.send(Wish::Unheard(channel.clone()));
+        let _ = self.engine.masters.of(channel).wishes.send(Wish::Unheard(channel.clone()));
     }
 
     fn outcome(
@@ -178,12 +187,11 @@ impl Log for RedisLog {
         channel: &ChannelName,
         key: &str,
     ) -> BoxFuture<'static, Result<Option<Outcome>, LogError>> {
-        let engine = self.engine.clone();
+        let (engine, name) = (self.engine.clone(), channel.clone());
         let mut get = redis::cmd("HGET");
         get.arg(engine.keys(channel).outcomes()).arg(key);
         async move {
-            let live = engine.link.live(Instant::now() + engine.options.timeout).await?;
-            let stored: Option<Vec<u8>> = engine.run(&live, &get).await?;
+            let stored: Option<Vec<u8>> = engine.query(&name, &get).await?;
             let Some(stored) = stored else { return Ok(None) };
             let (expires, outcome) = wire::outcome(&stored.into()).map_err(garbled)?;
             Ok((expires > (engine.clock)()).then_some(outcome))
@@ -198,8 +206,12 @@ impl Log for RedisLog {
     fn health(&self) -> BoxFuture<'static, Result<(), LogError>> {
         let engine = self.engine.clone();
         async move {
-            let live = engine.link.live(Instant::now() + PULSE).await?;
-            engine.run::<Value>(&live, &redis::cmd("PING")).await.map(drop)
+            let until = Instant::now() + PULSE;
+            for master in engine.masters.all() {
+                let live = master.link.live(until).await?;
+                engine.run::<Value>(&master, &live, &redis::cmd("PING")).await?;
+            }
+            Ok(())
         }
         .boxed()
     }
@@ -207,9 +219,9 @@ impl Log for RedisLog {
     fn stats(&self) -> LogStats {
         let engine = &self.engine;
         LogStats {
-            waiting_appends: engine.queue.room.count(),
+            waiting_appends: engine.room.count(),
             max_waiting_appends: waiting::MAX_WAITING,
-            waiting_bytes: engine.queue.room.bytes(),
+            waiting_bytes: engine.room.bytes(),
             max_waiting_bytes: waiting::MAX_WAITING_BYTES,
             commits: engine.commits.get(),
             errors: engine.errors.get(),
@@ -223,7 +235,7 @@ impl Log for RedisLog {
         engine.closing.store(true, Ordering::Release);
         async move {
             let until = Instant::now() + engine.options.timeout;
-            while engine.queue.room.count() > 0 && Instant::now() < until {
+            while engine.room.count() > 0 && Instant::now() < until {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             engine.end();

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::engine::Engine;
 use super::link::{Live, failed};
+use super::masters::Master;
 use crate::LogError;
 
 /// Channels that are subscribed to with one request.
@@ -18,14 +19,20 @@ pub(super) const AT_ONCE: usize = 256;
 pub(super) enum Wish {
     Heard(ChannelName, oneshot::Sender<Result<(), LogError>>),
     Unheard(ChannelName),
+    /// They are heard of from another master.
+    Moved(ChannelName),
 }
 
 /// Subscribes and unsubscribes, what is wished together at once.
-pub(super) async fn grant(engine: Weak<Engine>, mut wished: mpsc::UnboundedReceiver<Wish>) {
+pub(super) async fn grant(
+    engine: Weak<Engine>,
+    master: Weak<Master>,
+    mut wished: mpsc::UnboundedReceiver<Wish>,
+) {
     let mut wishes = Vec::new();
     while wished.recv_many(&mut wishes, AT_ONCE).await > 0 {
-        let Some(engine) = engine.upgrade() else { return };
-        let live = engine.link.live(Instant::now() + engine.options.timeout).await;
+        let (Some(engine), Some(master)) = (engine.upgrade(), master.upgrade()) else { return };
+        let live = master.link.live(Instant::now() + engine.options.timeout).await;
         let (mut heard, mut unheard, mut askers) = (Vec::new(), Vec::new(), Vec::new());
         for wish in wishes.drain(..) {
             match wish {
@@ -35,12 +42,12 @@ pub(super) async fn grant(engine: Weak<Engine>, mut wished: mpsc::UnboundedRecei
                 }
                 // It may be followed again.
                 Wish::Unheard(channel) if engine.follows.contains(&channel) => {}
-                Wish::Unheard(channel) => unheard.push(engine.keys(&channel).news()),
+                Wish::Unheard(channel) | Wish::Moved(channel) => unheard.push(engine.keys(&channel).news()),
             }
         }
         unheard.retain(|news| !heard.contains(news));
         let result = match live {
-            Ok(live) => change_subscriptions(&engine, &live, &heard, &unheard).await,
+            Ok(live) => change_subscriptions(&master, &live, &heard, &unheard).await,
             Err(error) => Err(error),
         };
         for asker in askers {
@@ -51,7 +58,7 @@ pub(super) async fn grant(engine: Weak<Engine>, mut wished: mpsc::UnboundedRecei
 }
 
 async fn change_subscriptions(
-    engine: &Engine,
+    master: &Master,
     live: &Live,
     heard: &[String],
     unheard: &[String],
@@ -67,7 +74,7 @@ async fn change_subscriptions(
         Ok(())
     };
     changes.await.map_err(|error: RedisError| {
-        engine.link.down(Some(live.number), failed(&error));
+        master.link.down(Some(live.number), failed(&error));
         failed(&error)
     })
 }

@@ -5,92 +5,67 @@ use std::time::Duration;
 
 use plainwire_protocol::{Epoch, Offset, Position};
 use redis::{Cmd, RedisResult, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::engine::Engine;
+use super::engine::{Engine, MOVING, is_elsewhere};
 use super::link::{Live, failed};
+use super::masters::Master;
 use super::wire::{self, Garbled, bulk, parse, text};
 use crate::follow::{Arrival, Next};
 use crate::link::closed;
 use crate::retention::message_bytes;
-use crate::waiting::{Room, Waiting};
+use crate::waiting::Waiting;
 use crate::{Append, AppendError, Appended, Commit, LogError, OUTCOME_BYTES};
 
-/// Most appends sent at once, and bytes of them after which no further one is: Redis answers nobody else meanwhile.
-const MAX_BATCH: usize = 256;
-const MAX_BATCH_BYTES: u64 = 1 << 20;
 /// How long an append that is applied waits for the commits before it to be told. It takes a lost connection.
 const TELLING: Duration = Duration::from_secs(5);
 
-/// Where appends wait.
-pub(super) struct Queue {
-    waiting: mpsc::UnboundedSender<Waiting>,
-    pub(super) room: Room,
+/// Gives an append its place.
+///
+/// # Errors
+/// [`AppendError::Busy`] if too much waits.
+pub(super) fn push(
+    engine: &Engine,
+    append: Append,
+) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
+    let (waiting, answer) = engine.room.take(append)?;
+    if let Some(late) = engine.masters.push(waiting) {
+        engine.room.done(late, Err(AppendError::Unavailable(closed())));
+    }
+    Ok(answer)
 }
 
-impl Queue {
-    pub(super) fn new() -> (Queue, mpsc::UnboundedReceiver<Waiting>) {
-        let (waiting, appends) = mpsc::unbounded_channel();
-        (Queue { waiting, room: Room::default() }, appends)
-    }
-
-    /// Gives an append its place.
-    ///
-    /// # Errors
-    /// [`AppendError::Busy`] if too much waits.
-    pub(super) fn push(
-        &self,
-        append: Append,
-    ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
-        let (waiting, answer) = self.room.take(append)?;
-        match self.waiting.send(waiting) {
-            Ok(()) => Ok(answer),
-            Err(_) => Err(AppendError::Unavailable(closed())),
-        }
-    }
-
-    fn done(&self, waiting: Waiting, result: Result<Appended, AppendError>) {
-        self.room.done(waiting, result);
-    }
-}
-
-/// Sends appends until the queue is closed and empty.
-pub(super) async fn write(engine: Arc<Engine>, mut appends: mpsc::UnboundedReceiver<Waiting>) {
-    let mut batch: Vec<Waiting> = Vec::new();
-    loop {
-        if batch.is_empty() && appends.recv_many(&mut batch, MAX_BATCH).await == 0 {
-            return;
-        }
-        let first = batch[0].since;
-        match engine.link.live(first + engine.options.timeout).await {
+/// Sends a master its appends until it is closed.
+pub(super) async fn write(engine: Arc<Engine>, master: Arc<Master>) {
+    while !master.link.is_closed() {
+        let Some(first) = master.queue.first() else {
+            master.queue.rung().await;
+            continue;
+        };
+        match master.link.live(first + engine.options.timeout).await {
             Ok(live) => {
-                let mut bytes = 0;
-                let fits = |waiting: &&Waiting| {
-                    bytes += waiting.bytes;
-                    bytes <= MAX_BATCH_BYTES
-                };
-                let count = batch.iter().take_while(fits).count().max(1);
-                let rest = batch.split_off(count);
-                let again = send(&engine, &live, batch).await;
-                batch = again.into_iter().chain(rest).collect();
+                let batch = master.queue.take();
+                if !batch.is_empty() {
+                    send(&engine, &master, &live, batch).await;
+                }
             }
             Err(why) => {
-                let over = |waiting: &mut Waiting| waiting.since.elapsed() >= engine.options.timeout;
-                for late in batch.extract_if(.., over) {
-                    engine.queue.done(late, Err(AppendError::Unavailable(why.clone())));
-                }
-                if engine.link.is_closed() {
-                    for rest in batch.drain(..) {
-                        engine.queue.done(rest, Err(AppendError::Unavailable(closed())));
-                    }
-                }
+                let timeout = engine.options.timeout;
+                refuse(&engine, master.queue.extract(|waiting| waiting.since.elapsed() >= timeout), &why);
             }
         }
     }
+    refuse(&engine, master.queue.end(), &closed());
 }
 
-/// Sends appends together. Gives back those that were not looked at, as Redis had forgotten its scripts.
-async fn send(engine: &Arc<Engine>, live: &Live, batch: Vec<Waiting>) -> Vec<Waiting> {
+fn refuse(engine: &Engine, appends: Vec<Waiting>, why: &LogError) {
+    for waiting in appends {
+        engine.room.done(waiting, Err(AppendError::Unavailable(why.clone())));
+    }
+}
+
+/// Sends appends together. Those that were not looked at wait again: Redis had forgotten its scripts, or has not their channels.
+async fn send(engine: &Arc<Engine>, master: &Master, live: &Live, batch: Vec<Waiting>) {
     let mut together = redis::Pipeline::with_capacity(batch.len());
     together.ignore_errors();
     for waiting in &batch {
@@ -100,39 +75,50 @@ async fn send(engine: &Arc<Engine>, live: &Live, batch: Vec<Waiting>) -> Vec<Wai
     let answers: RedisResult<Vec<Value>> = together.query_async(&mut connection).await;
     let answers = match answers {
         Ok(answers) if answers.len() == batch.len() => answers,
-        Ok(_) => return lost(engine, live, batch, &LogError::new("Redis gave another number of answers")),
-        Err(error) => return lost(engine, live, batch, &failed(&error)),
+        Ok(_) => {
+            return lost(engine, master, live, batch, &LogError::new("Redis gave another number of answers"));
+        }
+        Err(error) => return lost(engine, master, live, batch, &failed(&error)),
     };
     engine.count_commit(batch.len());
     let mut again = Vec::new();
-    let mut forgotten = false;
+    let (mut forgotten, mut elsewhere) = (false, false);
     for (waiting, answer) in batch.into_iter().zip(answers) {
         match answer {
             Value::ServerError(error) if error.code() == "NOSCRIPT" => {
                 forgotten = true;
                 again.push(waiting);
             }
+            Value::ServerError(error)
+                if is_elsewhere(error.code()) && waiting.since.elapsed() < engine.options.timeout =>
+            {
+                elsewhere = true;
+                again.push(waiting);
+            }
             Value::ServerError(error) => {
-                let why = engine.fault(live, &error.into());
-                engine.queue.done(waiting, Err(AppendError::Unavailable(why)));
+                let why = engine.fault(master, live, &error.into());
+                engine.room.done(waiting, Err(AppendError::Unavailable(why)));
             }
             answer => answered(engine, waiting, answer),
         }
     }
     if forgotten && let Err(error) = engine.scripts.load(&mut connection).await {
-        engine.link.down(Some(live.number), failed(&error));
+        master.link.down(Some(live.number), failed(&error));
     }
-    again
+    if elsewhere {
+        engine.masters.doubt();
+        tokio::time::sleep(MOVING).await;
+    }
+    refuse(engine, engine.masters.put_back(again), &closed());
 }
 
 /// Nobody knows what became of these.
-fn lost(engine: &Engine, live: &Live, batch: Vec<Waiting>, why: &LogError) -> Vec<Waiting> {
+fn lost(engine: &Engine, master: &Master, live: &Live, batch: Vec<Waiting>, why: &LogError) {
     engine.count_error();
-    engine.link.down(Some(live.number), why.clone());
+    master.link.down(Some(live.number), why.clone());
     for waiting in batch {
-        engine.queue.done(waiting, Err(AppendError::Unknown(why.clone())));
+        engine.room.done(waiting, Err(AppendError::Unknown(why.clone())));
     }
-    Vec::new()
 }
 
 /// Passes on what became of an append, once the sink knows of it.
@@ -146,21 +132,21 @@ fn answered(engine: &Arc<Engine>, waiting: Waiting, answer: Value) {
         }
         Ok(Answer::Conflict(stands)) => (stands, Err(AppendError::Conflict(stands))),
         Ok(Answer::Used(outcome)) => {
-            return engine.queue.done(waiting, Err(AppendError::KeyUsed(outcome)));
+            return engine.room.done(waiting, Err(AppendError::KeyUsed(outcome)));
         }
         Err(Garbled) => {
             let why = LogError::new("Redis answered what this server's script does not");
-            return engine.queue.done(waiting, Err(AppendError::Unknown(why)));
+            return engine.room.done(waiting, Err(AppendError::Unknown(why)));
         }
     };
     match engine.follows.reaches(&channel, position) {
-        None => engine.queue.done(waiting, result),
+        None => engine.room.done(waiting, result),
         Some(reached) => {
             engine.look_soon(&channel, Next::Missing);
             let engine = engine.clone();
             tokio::spawn(async move {
                 let _ = tokio::time::timeout(TELLING, reached).await;
-                engine.queue.done(waiting, result);
+                engine.room.done(waiting, result);
             });
         }
     }

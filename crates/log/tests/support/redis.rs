@@ -14,6 +14,8 @@ use super::process::{copy_all, free_port, program, signal};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Slots of a cluster.
+const SLOTS: usize = 16_384;
 
 /// A running `redis-server`, on a port of its own. Killed by its process id when dropped.
 pub(crate) struct Redis {
@@ -86,6 +88,57 @@ impl Redis {
             }
             assert!(Instant::now() < deadline, "the sentinel does not start: {}", redis.log());
         }
+    }
+
+    /// Starts masters that have the slots of a cluster among them, and after them a replica of the first.
+    pub(crate) fn cluster(masters: usize) -> Vec<Redis> {
+        let started: Vec<(Redis, u16)> = (0..=masters).map(|_| Redis::of_cluster()).collect();
+        let servers = || started.iter().map(|(server, _)| server);
+        let each = SLOTS.div_ceil(masters);
+        for (index, server) in servers().take(masters).enumerate() {
+            let (first, last) = (index * each, SLOTS.min((index + 1) * each) - 1);
+            server.command(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]);
+            server.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]);
+        }
+        for (other, bus) in &started[1..] {
+            started[0].0.command(&[
+                "CLUSTER",
+                "MEET",
+                "127.0.0.1",
+                &other.port.to_string(),
+                &bus.to_string(),
+            ]);
+        }
+        let all = format!("cluster_known_nodes:{}\r\n", masters + 1);
+        let ok = |text: &str| text.contains("cluster_state:ok") && text.contains(&all);
+        wait("the cluster is one", || servers().all(|server| ok(&server.info("CLUSTER"))));
+        let (first, replica) = (&started[0].0, &started[masters].0);
+        wait("it is a replica", || replica.command(&["CLUSTER", "REPLICATE", &first.id()]) == "+OK");
+        wait("it has what its master has", || {
+            reply(replica.port, &["INFO", "replication"]).contains("master_link_status:up")
+        });
+        wait("all know of the replica", || {
+            servers().all(|server| reply(server.port, &["CLUSTER", "NODES"]).contains("slave"))
+        });
+        started.into_iter().map(|(server, _)| server).collect()
+    }
+
+    /// One that may become a part of a cluster, and the port on which it speaks with the others.
+    fn of_cluster() -> (Redis, u16) {
+        let bus = free_port();
+        let port = bus.to_string();
+        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &port];
+        let synced = ["--appendonly", "yes", "--appendfsync", "always"];
+        (Redis::with(&[&options[..], &synced[..]].concat()), bus)
+    }
+
+    /// What its cluster calls it.
+    pub(crate) fn id(&self) -> String {
+        reply(self.port, &["CLUSTER", "MYID"]).lines().nth(1).expect("an id").to_owned()
+    }
+
+    fn info(&self, of: &str) -> String {
+        reply(self.port, &[of, "INFO"])
     }
 
     /// Stops it in its tracks, as a machine that swaps does.
@@ -167,6 +220,14 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -188,12 +188,14 @@ options! {
 options! {
     /// `[redis]`: where the engine of that name keeps everything.
     pub struct Redis {
-        /// Where it is: `redis://user:password@host:6379/0`, or `rediss://` for TLS. With `sentinels` the host does not matter.
+        /// Where it is: `redis://user:password@host:6379/0`, or `rediss://` for TLS. With `sentinels` or a `cluster` the host does not matter.
         url: RedisUrl = RedisUrlText "redis://127.0.0.1:6379";
         /// Its sentinels, like `redis://sentinel-1:26379`: they say where the master is.
         sentinels: Vec<RedisUrl> = RedisUrls "";
         /// What the sentinels call the master.
         master: String = Name "mymaster";
+        /// Servers of a Redis Cluster, like `redis://redis-1:6379`: they say where its masters are. None: it is no cluster.
+        cluster: Vec<RedisUrl> = RedisUrls "";
         /// What every key begins with. Servers with the same prefix share their channels.
         prefix: String = KeyPrefix "plainwire:";
         /// How long a write or a read waits for Redis before it is answered 503.

@@ -28,6 +28,7 @@ impl Redis {
             url: self.url.0.clone(),
             sentinels: self.sentinels.iter().map(|url| url.0.clone()).collect(),
             master: self.master.clone(),
+            cluster: self.cluster.iter().map(|url| url.0.clone()).collect(),
             prefix: self.prefix.clone(),
             timeout: self.timeout,
         }

@@ -19,6 +19,7 @@ mod support;
 mod history;
 
 mod linear;
+mod on_cluster;
 mod on_nats;
 mod on_redis;
 mod store;

@@ -30,6 +30,27 @@ impl Store for Redis {
     }
 }
 
+/// A Redis Cluster. It says where its servers are, so nodes go there by ways of their own.
+pub(crate) struct RedisCluster {
+    servers: Vec<Redis>,
+}
+
+impl Store for RedisCluster {
+    const NAME: &'static str = "Redis";
+
+    fn start() -> RedisCluster {
+        RedisCluster { servers: Redis::cluster(3) }
+    }
+
+    fn port(&self) -> u16 {
+        self.servers[0].port()
+    }
+
+    fn configuration(address: &str, more: &str) -> String {
+        super::configuration("redis", &format!("cluster = [\"redis://{address}\"]"), more)
+    }
+}
+
 impl Store for Nats {
     const NAME: &'static str = "NATS";
 
