@@ -4,7 +4,9 @@ import zlib
 
 import schemathesis
 
-CHANNELS = ["counter", "scores"]
+CHANNELS = ["counter", "scores", "lobby"]
+# That tell who is there.
+ROOMS = ["lobby"]
 COMMANDS = ["increment", "decrement", "score"]
 # The oldest message, the next one, and none at all.
 CURSORS = ["0", "*", None]
@@ -34,7 +36,8 @@ def map_path_parameters(context, path_parameters):
     """Channels and commands of the configuration."""
     if not path_parameters:
         return path_parameters
-    choices = {"channel": CHANNELS, "command": COMMANDS}
+    channels = ROOMS if context.operation.path.endswith("/@presence") else CHANNELS
+    choices = {"channel": channels, "command": COMMANDS}
     return {name: known(value, choices[name]) if name in choices else value for name, value in path_parameters.items()}
 
 

@@ -59,7 +59,7 @@ class OpenApiTest(unittest.TestCase):
         """Schemathesis waits for the end of an answer, so streams are asked for here."""
         with urllib.request.urlopen(self.server.origin + "/_/openapi.json", timeout=DEADLINE) as answer:
             document = json.load(answer)
-        for path, asked in [("/{channel}", "/counter"), ("/_/live", "/_/live?channel=/counter")]:
+        for path, asked in [("/{channel}", "/counter"), ("/{channel}/@presence", "/lobby/@presence"), ("/_/live", "/_/live?channel=/counter")]:
             told = document["paths"][path]["get"]["responses"]["200"]["content"]
             for media_type in ["text/event-stream", "application/x-ndjson"]:
                 request = urllib.request.Request(self.server.origin + asked, headers={"Accept": media_type})
