@@ -64,7 +64,7 @@ pub(crate) fn watch(command: &mut Command, limit: Duration) -> Result<Ended, Str
 /// Hears a program out while it runs.
 fn hear(output: PipeReader) -> Receiver<Heard> {
     let (done, heard) = mpsc::channel();
-    std::thread::spawn(move || done.send(Heard::hear(output)));
+    std::thread::spawn(move || done.send(Heard::hear(output, io::stdout())));
     heard
 }
 

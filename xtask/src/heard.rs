@@ -1,7 +1,7 @@
 //! What a program says: shown as it comes, and what matters of it kept for the case that it fails.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 
 /// Lines that tell what failed, at most: the first are kept, as what comes later often follows from them.
 const TELLING_LINES: usize = 28;
@@ -29,8 +29,8 @@ pub(crate) struct Heard {
 }
 
 impl Heard {
-    /// Reads all that a program says, and shows it.
-    pub(crate) fn hear(mut from: impl Read) -> Heard {
+    /// Reads all that a program says, and shows it on `to`.
+    pub(crate) fn hear(mut from: impl Read, mut to: impl Write) -> Heard {
         let mut heard = Heard::default();
         let mut buffer = [0; 16 << 10];
         loop {
@@ -39,8 +39,8 @@ impl Heard {
                 Err(_) | Ok(0) => break,
                 Ok(count) => {
                     // Whoever reads this program's output may have left: the other program is to end in order all the same.
-                    let _ = io::stdout().write_all(&buffer[..count]);
-                    let _ = io::stdout().flush();
+                    let _ = to.write_all(&buffer[..count]);
+                    let _ = to.flush();
                     heard.bytes(&buffer[..count]);
                 }
             }
@@ -160,8 +160,16 @@ fn says(line: &str) -> Says {
 mod tests {
     use super::*;
 
+    fn heard(text: &str) -> Heard {
+        // Not shown: whoever reads the output of these tests would take it for theirs.
+        let mut shown = Vec::new();
+        let heard = Heard::hear(text.as_bytes(), &mut shown);
+        assert_eq!(shown, text.as_bytes(), "what is heard is shown");
+        heard
+    }
+
     fn digest(text: &str) -> String {
-        Heard::hear(text.as_bytes()).digest()
+        heard(text).digest()
     }
 
     #[test]
@@ -195,7 +203,7 @@ mod tests {
     fn tests_that_have_not_ended_are_known() {
         let text = "running 3 tests\ntest a has been running for over 60 seconds\ntest b ... ok\n\
                     test c has been running for over 60 seconds\ntest a ... FAILED\n";
-        assert_eq!(Heard::hear(text.as_bytes()).unended(), ["c"]);
+        assert_eq!(heard(text).unended(), ["c"]);
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Memory {
         self.most.store(most, Ordering::Relaxed);
     }
 
+    /// What all together hold now.
+    pub(crate) fn held(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// Something that holds nothing yet.
     pub(crate) fn claim(self: &Arc<Memory>) -> Claim {
         Claim { memory: self.clone(), taken: 0 }

@@ -200,7 +200,8 @@ impl Scrape {
         )?;
         out.histogram(&table::LAG, &self.merged(|counts| counts.lag.get()), 1.0)?;
         out.gauge(&table::CHANNELS, self.channels.count() as u64)?;
-        out.gauge(&table::TAIL_BYTES, self.metrics().tail_bytes.get())
+        out.gauge(&table::TAIL_BYTES, self.metrics().tail_bytes.get())?;
+        out.gauge(&table::HELD_BYTES, self.channels.memory().held() as u64)
     }
 
     fn log(&self, out: &mut Writer<'_>) -> fmt::Result {

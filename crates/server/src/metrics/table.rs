@@ -59,6 +59,7 @@ metrics! {
     LAG Histogram "plainwire_reader_lag_messages" [] "How far readers were behind, in messages, each time that one read a page from the log";
     CHANNELS Gauge "plainwire_channels_open" [] "Channels in memory: watched, written to, or so lately";
     TAIL_BYTES Gauge "plainwire_tail_bytes" [] "Bytes of messages kept in memory for readers";
+    HELD_BYTES Gauge "plainwire_held_bytes" [] "Bytes that the server holds for clients, bodies that arrive and answers that wait to be taken, beyond those that are free: at most `held_bytes`";
     QUEUE_APPENDS Gauge "plainwire_log_waiting_appends" [] "Writes that wait to be committed";
     QUEUE_BYTES Gauge "plainwire_log_waiting_bytes" [] "Bytes of writes that wait to be committed";
     COMMITS Histogram "plainwire_log_commit_appends" [] "Writes in each commit";

@@ -93,7 +93,7 @@ fn who_leaves_the_proxy_leaves_the_node() {
             .collect();
         let mut poll = proxy.connect();
         poll.request("GET", "/chat/a?wait=60", &[], None).expect("it is sent");
-        wait_for_streams(node, streams.len() + 1, &format!("{kind:?}"));
+        wait_for_streams(node, streams.len() as u64 + 1, &format!("{kind:?}"));
         drop((streams, poll));
         wait_for_streams(node, 0, &format!("{kind:?}"));
         if kind != Kind::HaproxyTcp {
@@ -107,10 +107,10 @@ fn who_leaves_the_proxy_leaves_the_node() {
 }
 
 #[track_caller]
-fn wait_for_streams(node: &Server, expected: usize, context: &str) {
+fn wait_for_streams(node: &Server, expected: u64, context: &str) {
     let late = Instant::now() + DEADLINE;
     loop {
-        let open = metric(node, "plainwire_streams{");
+        let open = node.metric("plainwire_streams{");
         if open == expected {
             return;
         }
@@ -119,16 +119,9 @@ fn wait_for_streams(node: &Server, expected: usize, context: &str) {
     }
 }
 
-/// The sum of the samples that begin so.
-fn metric(node: &Server, name: &str) -> usize {
-    let text = node.get("/_/metrics");
-    let samples = text.text().lines().filter(|line| line.starts_with(name));
-    samples.map(|line| line.rsplit(' ').next().expect("a value").parse::<usize>().expect("a number")).sum()
-}
-
 #[test]
 fn sessions_stick_where_they_are_to_and_only_there() {
-    const WRITES: usize = 12;
+    const WRITES: u64 = 12;
     for kind in Kind::ALL {
         for sticky in [false, true] {
             let cluster = Cluster::start(3, "public_metrics = true\n");
@@ -149,10 +142,10 @@ fn sessions_stick_where_they_are_to_and_only_there() {
             let mut at = cluster
                 .nodes
                 .iter()
-                .map(|node| metric(node, "plainwire_messages_in_total"))
+                .map(|node| node.metric("plainwire_messages_in_total"))
                 .collect::<Vec<_>>();
             at.sort_unstable();
-            assert_eq!(at.iter().sum::<usize>(), WRITES, "{kind:?}");
+            assert_eq!(at.iter().sum::<u64>(), WRITES, "{kind:?}");
             assert_eq!(at[2] == WRITES, sticky, "{kind:?}, sticky: {sticky}: {at:?}");
             assert_eq!(at[0] > 0, !sticky, "{kind:?}, sticky: {sticky}: {at:?}");
         }

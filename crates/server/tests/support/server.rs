@@ -295,6 +295,15 @@ impl Server {
         self.stderr.lock().expect("nobody panics with it").lines().to_vec()
     }
 
+    /// The sum of a metric's samples that begin so, of a server whose metrics are public.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let told = self.get("/_/metrics");
+        let samples: Vec<_> = told.text().lines().filter(|line| line.starts_with(name)).collect();
+        assert!(!samples.is_empty(), "no {name}: {}", told.text());
+        let value = |line: &&str| line.rsplit(' ').next().expect("a value").parse::<u64>().expect("a number");
+        samples.iter().map(value).sum()
+    }
+
     /// Where its admin listener is. Asked once: the line that says so is looked at by then.
     pub(crate) fn admin_address(&self) -> SocketAddr {
         let line = self.told("the admin listener listens");

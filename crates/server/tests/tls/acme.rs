@@ -44,12 +44,6 @@ fn shown(server: &Server, config: &Arc<ClientConfig>) -> Vec<u8> {
     tls.peer_certificates().and_then(|chain| Some(chain.first()?.to_vec())).expect("a certificate")
 }
 
-fn metric(server: &Server, name: &str) -> u64 {
-    let text = server.get("/_/metrics").text().to_owned();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().expect("a number")
-}
-
 #[test]
 fn a_certificate_is_ordered_served_renewed_and_outlives_its_authority() {
     let Some(mut pebble) = Pebble::prepare() else { return };
@@ -94,7 +88,7 @@ fn a_certificate_is_ordered_served_renewed_and_outlives_its_authority() {
     assert_ne!(first, second);
     // A restart takes what is kept, and asks nobody.
     pebble.stop();
-    let failures = metric(&server, "plainwire_tls_renewal_failures_total");
+    let failures = server.metric("plainwire_tls_renewal_failures_total");
     assert!(failures > 0, "the authority was down at first");
     server.accepted("/log/a", "2");
     streams.iter_mut().for_each(|live| assert_eq!(live.message().data, json!(2)));
@@ -103,8 +97,8 @@ fn a_certificate_is_ordered_served_renewed_and_outlives_its_authority() {
     server.restart();
     server.told("TLS begins");
     assert_eq!(shown(&server, &client), second);
-    assert_eq!(metric(&server, "plainwire_tls_renewal_failures_total"), 0);
-    let not_after = metric(&server, "plainwire_tls_certificate_not_after_timestamp_seconds");
+    assert_eq!(server.metric("plainwire_tls_renewal_failures_total"), 0);
+    let not_after = server.metric("plainwire_tls_certificate_not_after_timestamp_seconds");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
     assert!((now - 60..now + 60).contains(&not_after), "{not_after}, now {now}");
     // When it is time again and the authority is down, the old one is shown, whatever clients think of it.
@@ -112,7 +106,7 @@ fn a_certificate_is_ordered_served_renewed_and_outlives_its_authority() {
     let trusting = crate::support::tls::trusting();
     assert_eq!(shown(&server, &trusting), second);
     server.tls = Some(trusting);
-    assert!(metric(&server, "plainwire_tls_renewal_failures_total") > 0);
+    assert!(server.metric("plainwire_tls_renewal_failures_total") > 0);
     assert_eq!(server.get("/log/a").status, 200);
 }
 
