@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{timeout, timeout_at};
 
 use activity::{Activity, Answer, Busy, Late, Watch};
@@ -62,14 +63,17 @@ pub(crate) async fn serve(node: &Arc<Node>, listener: TcpListener) -> io::Result
     let lingering = Lingering::default();
     let (mut pause, mut complained) = (ACCEPT_PAUSE.0, None::<Instant>);
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (accepted, place) = tokio::select! {
+            accepted = async {
+                let place = workers.place().await;
+                (listener.accept().await, place)
+            } => accepted,
             () = stopping.cancelled() => break,
         };
         let error = match accepted {
             Ok((stream, peer)) => {
                 pause = ACCEPT_PAUSE.0;
-                if let Err(error) = admit(node, &workers, stream, peer.ip(), &lingering) {
+                if let Err(error) = admit(node, &workers, stream, peer.ip(), place, &lingering) {
                     tracing::debug!(%error, "a connection broke off before it began");
                 }
                 continue;
@@ -102,6 +106,7 @@ fn admit(
     workers: &Workers,
     stream: TcpStream,
     peer: IpAddr,
+    place: OwnedSemaphorePermit,
     lingering: &Lingering,
 ) -> io::Result<()> {
     let config = node.config();
@@ -118,7 +123,7 @@ fn admit(
         node.admission().close(peer);
         return Err(error);
     }
-    workers.accepted(stream, peer);
+    workers.accepted(stream, peer, place);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use plainwire_log::{LogError, Page};
 use plainwire_protocol::ChannelName;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Counted;
 use super::connection::{Key, Taken};
@@ -27,8 +28,8 @@ pub(crate) struct Inbox {
 }
 
 pub(crate) enum Note {
-    /// A connection that was just accepted.
-    Accepted(TcpStream, Counted),
+    /// A connection that was just accepted, and its place among those that wait to be taken in.
+    Accepted(TcpStream, Counted, OwnedSemaphorePermit),
     /// One whose handshake is done.
     Secured(Link, Counted),
     /// A connection that hyper gave up.

@@ -28,6 +28,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub(crate) use asking::read_request;
@@ -38,10 +39,15 @@ use turn::Worker;
 use crate::limits::Admission;
 use crate::node::Node;
 
+/// Most connections that were accepted and that their worker has not taken in, for each worker. More wait in the kernel's queue: who
+/// accepts them all would keep the workers from those that are open.
+const ARRIVING: usize = 32;
+
 /// The workers of a listener. When it is dropped they go on until their last connection is over, or the node has stopped.
 pub(crate) struct Workers {
     node: Arc<Node>,
     all: Vec<Handle>,
+    places: Arc<Semaphore>,
 }
 
 struct Handle {
@@ -124,15 +130,20 @@ impl Workers {
                 Ok(handle)
             })
             .collect::<io::Result<_>>()?;
-        Ok(Workers { node: node.clone(), all })
+        Ok(Workers { node: node.clone(), all, places: Arc::new(Semaphore::new(count * ARRIVING)) })
+    }
+
+    /// A place for one more connection, once there is one.
+    pub(crate) async fn place(&self) -> OwnedSemaphorePermit {
+        self.places.clone().acquire_owned().await.expect("it is never closed")
     }
 
     /// Hands a connection that was admitted to the worker that has the fewest.
-    pub(crate) fn accepted(&self, stream: std::net::TcpStream, peer: IpAddr) {
+    pub(crate) fn accepted(&self, stream: std::net::TcpStream, peer: IpAddr, place: OwnedSemaphorePermit) {
         let emptiest = self.all.iter().min_by_key(|worker| worker.load.get());
         self.node.metrics().connections_opened.add(1);
         if let Some(worker) = emptiest {
-            worker.inbox.put(Note::Accepted(stream, worker.load.count(&self.node, peer)));
+            worker.inbox.put(Note::Accepted(stream, worker.load.count(&self.node, peer), place));
         }
     }
 }

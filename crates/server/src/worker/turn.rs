@@ -1,10 +1,10 @@
 //! The worker's loop.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::net::TcpStream;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use mio::{Events, Token};
 use slab::Slab;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep_until};
 
 use super::connection::{Connection, Fate, Key, Taken};
@@ -26,10 +27,17 @@ use crate::metrics::OfWorker;
 use crate::node::Node;
 use crate::tls::{self, ACME, HTTP2, Handshakes, Link, Tls};
 
-/// Sockets that are told of at a time.
-const EVENTS: usize = 1024;
+/// How long, in one turn, sockets are served and connections taken in, and how long timers are; the rest waits for the next turn.
+/// Messages go out in between, however many clients come, speak or run out of time at once: this is what they add to a delivery.
+const SHARE: Duration = Duration::from_micros(250);
+/// Sockets that are told of at a time, between looks at the clock.
+const EVENTS: usize = 16;
 /// Deliveries after which whatever else runs on this thread has its turn: about two milliseconds.
 const SLICE: usize = 256;
+/// Deliveries between looks at the clock: one that catches up takes as long as hundreds that do not.
+const STRIDE: usize = 32;
+/// How long a slice takes at most.
+const SLICE_TIME: Duration = Duration::from_millis(2);
 /// How often channels without listeners are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -44,6 +52,8 @@ pub(super) struct Worker {
     /// Topics whose listeners are being walked, or will be.
     walks: VecDeque<usize>,
     notes: Vec<Note>,
+    /// Connections that were accepted and are not taken in yet: as many as there are places.
+    arrivals: VecDeque<(TcpStream, Counted, OwnedSemaphorePermit)>,
     timer: Pin<Box<Sleep>>,
     next_sweep: Option<Instant>,
     load: Load,
@@ -77,6 +87,7 @@ impl Worker {
             generation: 0,
             walks: VecDeque::new(),
             notes: Vec::new(),
+            arrivals: VecDeque::new(),
             timer: Box::pin(sleep_until((Instant::now() + SWEEP).into())),
             next_sweep: None,
             load,
@@ -99,16 +110,17 @@ impl Worker {
         let began = Instant::now();
         self.shared.now = began;
         self.take_notes(cx);
-        self.poll_sockets(cx);
+        let until = began + SHARE;
+        let mut more = self.poll_sockets(cx, until);
+        self.take_in(until);
         self.recheck();
         self.fan_out();
-        self.poll_timers(cx);
+        more |= self.poll_timers(cx);
         // The timers read the clock last.
         let took = self.shared.now.saturating_duration_since(began);
         self.shared.counts.turns.observe_alone(took.as_micros() as u64);
-        if !self.walks.is_empty() || !self.rechecks.is_empty() {
-            // Requests and other connections first; then the walk goes on.
-            cx.waker().wake_by_ref();
+        if more || !self.walks.is_empty() || !self.rechecks.is_empty() || !self.arrivals.is_empty() {
+            go_on_later(cx);
         }
         // The sweep looks again after a second, whoever held the last connection.
         if self.last_accepted && self.load.get() == 0 { Poll::Ready(()) } else { Poll::Pending }
@@ -119,10 +131,7 @@ impl Worker {
         self.shared.inbox.take(cx, &mut notes);
         for note in notes.drain(..) {
             match note {
-                Note::Accepted(stream, counted) => match self.shared.node.tls().cloned() {
-                    Some(tls) => self.secure(tls, stream, counted),
-                    None => self.add(stream.into(), Bytes::new(), counted, Connection::pump),
-                },
+                Note::Accepted(stream, counted, place) => self.arrivals.push_back((stream, counted, place)),
                 Note::Secured(link, counted) => self.add(link, Bytes::new(), counted, Connection::pump),
                 Note::Taken(taken) => {
                     let Taken { link, early, head, live, counted } = *taken;
@@ -146,6 +155,19 @@ impl Worker {
             }
         }
         self.notes = notes;
+    }
+
+    /// Takes in connections that were accepted: one at least, so that they come even while sockets take up all the time.
+    fn take_in(&mut self, until: Instant) {
+        while let Some((stream, counted, _place)) = self.arrivals.pop_front() {
+            match self.shared.node.tls().cloned() {
+                Some(tls) => self.secure(tls, stream, counted),
+                None => self.add(stream.into(), Bytes::new(), counted, Connection::pump),
+            }
+            if Instant::now() >= until {
+                return;
+            }
+        }
     }
 
     /// Gives a connection to hyper, which gives it back when there is something to watch.
@@ -247,13 +269,15 @@ impl Worker {
         }
     }
 
-    fn poll_sockets(&mut self, cx: &mut Context<'_>) {
+    /// Serves sockets, in the order in which they became ready. Says whether there may be more.
+    fn poll_sockets(&mut self, cx: &mut Context<'_>, until: Instant) -> bool {
         while let Poll::Ready(Ok(mut ready)) = self.sockets.poll_read_ready_mut(cx) {
             if let Err(error) = ready.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO)) {
                 tracing::error!(%error, "sockets cannot be waited for");
             }
             // Fewer than there is room for are all; what comes after them makes the set ready anew.
-            if self.events.iter().count() < EVENTS {
+            let all = self.events.iter().count() < EVENTS;
+            if all {
                 ready.clear_ready();
             }
             drop(ready);
@@ -266,7 +290,11 @@ impl Worker {
                 }
             }
             self.events = events;
+            if !all && Instant::now() >= until {
+                return true;
+            }
         }
+        false
     }
 
     fn refresh(&mut self, index: usize) {
@@ -283,13 +311,14 @@ impl Worker {
     /// The fan-out: walks the listeners of the topics that have something new, a slice at a time.
     fn fan_out(&mut self) {
         let mut left = SLICE;
+        let until = self.shared.now + SLICE_TIME;
         while let Some(&index) = self.walks.front() {
             let Some((place, places)) = self.shared.topics.walk(index) else {
                 self.walks.pop_front();
                 continue;
             };
             // All may have left since the walk came so far.
-            let end = places.min(place + left).max(place);
+            let end = places.min(place + left.min(STRIDE)).max(place);
             for place in place..end {
                 let Some(connection) = self.shared.topics.sitting(index, place) else { continue };
                 let fate = self.connections[connection].news(index, &mut self.shared);
@@ -299,23 +328,29 @@ impl Worker {
             if self.shared.topics.walked(index, end) {
                 self.walks.pop_front();
             }
-            if left == 0 {
+            if left == 0 || Instant::now() >= until {
                 break;
             }
         }
     }
 
-    fn poll_timers(&mut self, cx: &mut Context<'_>) {
+    /// Lets connections whose time has come act, those first that wait the longest. Says whether there are more.
+    fn poll_timers(&mut self, cx: &mut Context<'_>) -> bool {
+        let until = Instant::now() + SHARE;
         loop {
             self.shared.now = Instant::now();
-            while let Some(key) = self.shared.timers.due(self.shared.now) {
-                self.with(key, Connection::timer);
-            }
             if self.next_sweep.is_none_or(|at| self.shared.now >= at) {
                 let (wanted, next) = (self.next_sweep, self.shared.now + SWEEP);
                 self.metrics.pulse.beat(wanted, self.shared.now, next);
                 self.next_sweep = Some(next);
                 self.shared.topics.sweep(self.shared.now);
+            }
+            while let Some(key) = self.shared.timers.due(self.shared.now) {
+                self.with(key, Connection::timer);
+                if Instant::now() >= until {
+                    self.shared.now = Instant::now();
+                    return true;
+                }
             }
             let next = self.shared.timers.next().into_iter().chain(self.next_sweep).min();
             let next = next.unwrap_or(self.shared.now + SWEEP);
@@ -323,7 +358,7 @@ impl Worker {
                 self.timer.as_mut().reset(next.into());
             }
             if self.timer.as_mut().poll(cx).is_pending() {
-                return;
+                return false;
             }
         }
     }
@@ -360,6 +395,12 @@ impl Worker {
             self.with(key, |connection, shared| connection.leave_at(drain.turn(), shared));
         }
     }
+}
+
+/// The task goes on once the others on this thread have had their turn, and the runtime has asked what has come for them. A waker
+/// would have the runtime ask after some dozens of turns only: requests that hyper reads would wait for so long.
+fn go_on_later(cx: &mut Context<'_>) {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// Makes a set of sockets one source of events of the runtime.
