@@ -1,5 +1,6 @@
 //! Measures Plainwire beside what a user would pick instead: `cargo xtask bench`.
 
+mod abuse;
 mod bare;
 mod limits;
 mod load;
@@ -10,6 +11,9 @@ mod peers;
 mod report;
 mod run;
 mod scenario;
+/// How long the shared parts of the server's tests wait.
+#[path = "../../crates/server/tests/support/late.rs"]
+mod support;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,15 +34,25 @@ struct Arguments {
 enum Task {
     /// Measures everything, and writes the report.
     Run(run::Options),
-    /// Writes the report once more, from results.json.
+    /// Measures what abuse costs the others, and writes a page of it.
+    Abuse(abuse::Options),
+    /// Writes the reports once more, from results.json and abuse.json.
     Report {
-        /// Where results.json is.
+        /// Where these are.
         #[arg(default_value = "docs/benchmarks")]
         directory: PathBuf,
     },
     /// The load generator: takes orders as lines of JSON, and answers each with one.
     #[command(hide = true)]
     Load,
+    /// The attacker of `abuse`: goes on until its standard input ends.
+    #[command(hide = true)]
+    Attack {
+        /// What to do.
+        name: String,
+        /// Whom to attack.
+        address: SocketAddr,
+    },
     /// The limit: a server that does nothing but one write to each socket.
     Bare {
         /// Where to listen.
@@ -52,7 +66,11 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Run(options) => run::run(&options),
-        Task::Report { directory } => report::write_again(&directory),
+        Task::Abuse(options) => abuse::run(&options),
+        Task::Attack { name, address } => abuse::serve(&name, address),
+        Task::Report { directory } => {
+            report::write_again(&directory).and_then(|()| abuse::write_again(&directory))
+        }
         Task::Load => load::serve(io::stdin().lock(), io::stdout().lock()),
         Task::Bare { listen } => bare::serve(listen),
         Task::Axum(options) => peers::axum::run(&options),

@@ -1,7 +1,7 @@
 //! All of it in one go: `plainwire-bench run`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let results = Results {
         began: began.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         seconds: since.elapsed().as_secs(),
-        command: command_line(std::env::args().skip(2)),
+        command: command_line("", std::env::args().skip(2)),
         commit: commit(),
         quick: options.quick,
         repeats: sizes.repeats,
@@ -97,8 +97,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 }
 
 /// The command that does the same again, without where this machine keeps things.
-fn command_line(mut arguments: impl Iterator<Item = String>) -> String {
-    let mut command = "cargo xtask bench".to_owned();
+pub(crate) fn command_line(chore: &str, mut arguments: impl Iterator<Item = String>) -> String {
+    let mut command = format!("cargo xtask bench{chore}");
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--plainwire" | "--work" | "--out" => drop(arguments.next()),
@@ -108,13 +108,14 @@ fn command_line(mut arguments: impl Iterator<Item = String>) -> String {
     command
 }
 
-fn commit() -> String {
+/// The commit that is measured.
+pub(crate) fn commit() -> String {
     let asked = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     asked.map_or_else(|_| String::new(), |said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
 /// Nothing that was started outlives this process, also if it is interrupted.
-fn end_with_signals() -> Result<(), String> {
+pub(crate) fn end_with_signals() -> Result<(), String> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]);
     let mut signals = signals.map_err(|error| format!("cannot wait for signals: {error}"))?;
@@ -127,12 +128,20 @@ fn end_with_signals() -> Result<(), String> {
     Ok(())
 }
 
+/// Plainwire's binary: the one that was named, or the one beside this program.
+pub(crate) fn plainwire(named: Option<&Path>) -> Result<PathBuf, String> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let this = std::env::current_exe().map_err(|error| format!("this program's own path: {error}"))?;
+    Ok(this.with_file_name("plainwire"))
+}
+
 type Prepared = (Vec<Box<dyn Server>>, Vec<Measured>);
 
 /// The servers that can run, and all of them with their versions.
 fn prepare(options: &Options, places: &Places) -> Result<Prepared, String> {
-    let beside = std::env::current_exe().map(|program| program.with_file_name("plainwire"));
-    let binary = options.plainwire.clone().map_or(beside, Ok).map_err(|error| error.to_string())?;
+    let binary = plainwire(options.plainwire.as_deref())?;
     let mut all: Vec<Box<dyn Server>> = vec![Box::new(Plainwire { binary }), Box::new(Bare)];
     all.extend(peers::all());
     if let Some(unknown) = options.only.iter().find(|name| !all.iter().any(|server| server.name() == *name)) {
@@ -240,7 +249,7 @@ mod tests {
     #[test]
     fn the_command_has_no_place_of_this_machine() {
         let words = ["--quick", "--work", "/x", "--only", "bare"].map(str::to_owned);
-        assert_eq!(command_line(words.into_iter()), "cargo xtask bench --quick --only bare");
+        assert_eq!(command_line("", words.into_iter()), "cargo xtask bench --quick --only bare");
     }
 
     #[test]

@@ -25,6 +25,7 @@ Every chore of the repository.
     cargo xtask tidy                 the style checks alone: layout, lengths, links, purity of sources
     cargo xtask soak [MINUTES]       the largest tests, in release mode, with new seeds, and fuzzing, again and again (15 minutes)
     cargo xtask bench [ARGS…]        measure Plainwire beside what a user would pick instead; `bench -- --help` lists ARGS
+    cargo xtask bench abuse          measure what abuse costs the others; `bench abuse --help` lists more
     cargo xtask install              install what the tests need, and run nothing
     cargo xtask help                 this text
 

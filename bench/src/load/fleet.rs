@@ -12,10 +12,12 @@ use super::connection::{Connection, accept, first_request};
 use super::http2;
 use super::ledger::{Ledger, now};
 use super::publisher::Publisher;
+use super::steady::Reader;
 use crate::model::{Publication, Subscription, Transport};
 
-/// Tokens from here on are publishers'.
+/// Tokens from here on are publishers', and from here on readers'.
 const PUBLISHERS: usize = 1 << 30;
+pub(super) const READERS: usize = 1 << 31;
 /// How many handshakes may be under way.
 const HANDSHAKES: usize = 128;
 /// How long to wait while nothing at all happens, in nanoseconds.
@@ -41,6 +43,7 @@ pub(crate) struct Fleet {
     source: u8,
     pub(crate) publishers: Vec<Publisher>,
     pub(crate) publications: Vec<Publication>,
+    pub(super) readers: Vec<Reader>,
     pub(crate) tally: Tally,
 }
 
@@ -52,6 +55,8 @@ pub(crate) struct Tally {
     pub(crate) ended: u64,
     pub(crate) published: u64,
     pub(crate) unpublished: u64,
+    pub(crate) answered: u64,
+    pub(crate) unanswered: u64,
     pub(crate) error: Option<String>,
 }
 
@@ -76,6 +81,7 @@ impl Fleet {
             source: 1,
             publishers: Vec::new(),
             publications: Vec::new(),
+            readers: Vec::new(),
             tally: Tally::default(),
         })
     }
@@ -229,6 +235,7 @@ impl Fleet {
         for event in &events {
             self.ledger.time = now();
             match event.token().0 {
+                token @ READERS.. => self.serve_reader(token - READERS),
                 token @ PUBLISHERS.. => self.serve_publisher(token - PUBLISHERS),
                 token => self.serve(token),
             }
@@ -244,6 +251,21 @@ impl Fleet {
             Ok(false) => {}
             Err(error) => {
                 self.tally.unpublished += 1;
+                self.tally.note(error);
+            }
+        }
+    }
+
+    fn serve_reader(&mut self, index: usize) {
+        let Some(reader) = self.readers.get_mut(index) else { return };
+        match reader.connection.receive(&mut self.scratch) {
+            Ok(true) => {
+                self.ledger.answer(reader.since);
+                self.tally.answered += 1;
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.tally.unanswered += 1;
                 self.tally.note(error);
             }
         }
@@ -284,8 +306,9 @@ impl Fleet {
         Ok(true)
     }
 
-    fn progress(&self) -> (u64, u64, u64) {
-        (self.ledger.deliveries, self.tally.published, self.tally.unpublished)
+    fn progress(&self) -> [u64; 5] {
+        let tally = &self.tally;
+        [self.ledger.deliveries, tally.published, tally.unpublished, tally.answered, tally.unanswered]
     }
 
     /// Closes every connection.
@@ -293,6 +316,7 @@ impl Fleet {
         self.connections.clear();
         self.stalled.clear();
         self.publishers.clear();
+        self.readers.clear();
         self.ledger = Ledger::new();
     }
 }

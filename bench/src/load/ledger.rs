@@ -26,18 +26,21 @@ pub(crate) struct Ledger {
     /// The time that arrivals are compared with: read once for each look at the sockets.
     pub(crate) time: u64,
     latency: Histogram<u64>,
+    reads: Histogram<u64>,
 }
 
 impl Ledger {
     /// An empty one.
     pub(crate) fn new() -> Ledger {
+        let times = || Histogram::new_with_bounds(1_000, LATEST, 3).expect("valid bounds");
         Ledger {
             listeners: Vec::new(),
             channels: Vec::new(),
             standing: Vec::new(),
             deliveries: 0,
             time: now(),
-            latency: Histogram::new_with_bounds(1_000, LATEST, 3).expect("valid bounds"),
+            latency: times(),
+            reads: times(),
         }
     }
 
@@ -73,6 +76,11 @@ impl Ledger {
         }
     }
 
+    /// Notes that what was asked at `since` was answered.
+    pub(crate) fn answer(&mut self, since: u64) {
+        self.reads.saturating_record(self.time.saturating_sub(since));
+    }
+
     /// Settles the account since the last one.
     pub(crate) fn settle(&mut self, in_turn: bool, outcome: &mut Outcome) {
         let faults = settle(&mut self.listeners, &mut self.channels, in_turn);
@@ -80,8 +88,15 @@ impl Ledger {
         outcome.repeated = faults.repeated;
         outcome.out_of_order = faults.out_of_order;
         outcome.deliveries = std::mem::take(&mut self.deliveries);
-        let at = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1_000.0;
-        outcome.latency = Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1.0) };
-        self.latency.reset();
+        outcome.latency = latency(&mut self.latency);
+        outcome.reads = latency(&mut self.reads);
     }
+}
+
+/// What the times come to; the next ones are counted anew.
+fn latency(times: &mut Histogram<u64>) -> Latency {
+    let at = |quantile| times.value_at_quantile(quantile) as f64 / 1_000.0;
+    let latency = Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1.0) };
+    times.reset();
+    latency
 }

@@ -2,14 +2,15 @@
 
 mod connection;
 mod fleet;
-mod http;
+pub(crate) mod http;
 mod http2;
 mod ledger;
 pub(crate) mod order;
 mod publisher;
 mod scan;
+mod steady;
 mod tally;
-mod websocket;
+pub(crate) mod websocket;
 
 use std::io::{BufRead, Write};
 use std::time::Duration;
@@ -43,7 +44,7 @@ impl Fleet {
         let began = now();
         let in_turn = match &order {
             Order::Rounds { burst, .. } => *burst == 1,
-            Order::Stream { .. } | Order::Rate { .. } => self.publishers.len() == 1,
+            Order::Stream { .. } | Order::Rate { .. } | Order::Steady { .. } => self.publishers.len() == 1,
             _ => true,
         };
         let done = match order {
@@ -59,6 +60,9 @@ impl Fleet {
             Order::Rounds { rounds, burst, paused } => self.rounds(rounds, burst, &paused),
             Order::Stream { messages, seconds } => self.stream(messages, seconds),
             Order::Rate { per_second, messages } => self.rate(per_second, messages),
+            Order::Steady { publishes, reads, target, seconds } => {
+                self.steady(publishes, reads, &target, seconds)
+            }
             Order::Close => {
                 self.close();
                 Ok(())
@@ -75,6 +79,8 @@ impl Fleet {
             ended: tally.ended,
             published: tally.published,
             unpublished: tally.unpublished,
+            answered: tally.answered,
+            unanswered: tally.unanswered,
             error: tally.error,
             ..Outcome::default()
         };

@@ -51,6 +51,17 @@ pub(crate) enum Order {
         /// How many in all.
         messages: u64,
     },
+    /// Publish and read at steady rates at the same time, whatever becomes of the messages and answers before.
+    Steady {
+        /// How many messages a second.
+        publishes: f64,
+        /// How many reads a second.
+        reads: f64,
+        /// What is read.
+        target: String,
+        /// For how long, in seconds.
+        seconds: f64,
+    },
     /// Close all connections.
     Close,
 }
@@ -80,6 +91,12 @@ pub(crate) struct Outcome {
     pub(crate) out_of_order: u64,
     /// Publish to receipt.
     pub(crate) latency: Latency,
+    /// Request to answer, of [`Order::Steady`].
+    pub(crate) reads: Latency,
+    /// Reads that were answered with success.
+    pub(crate) answered: u64,
+    /// Reads that were not.
+    pub(crate) unanswered: u64,
     /// The first thing that went wrong.
     pub(crate) error: Option<String>,
 }

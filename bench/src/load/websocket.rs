@@ -54,6 +54,10 @@ pub(crate) fn client_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode];
     match payload.len() {
         short @ 0..126 => frame.push(0x80 | short as u8),
+        long @ 0x1_0000.. => {
+            frame.push(0x80 | 127);
+            frame.extend((long as u64).to_be_bytes());
+        }
         long => {
             frame.push(0x80 | 126);
             frame.extend((long as u16).to_be_bytes());
@@ -108,5 +112,6 @@ mod tests {
     fn client_frames_are_masked() {
         assert_eq!(client_frame(1, b"hi"), [0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
         assert_eq!(&client_frame(1, &[b'x'; 300])[..4], [0x81, 0xFE, 1, 44]);
+        assert_eq!(&client_frame(1, &[b'x'; 70_000])[..10], [0x81, 0xFF, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
     }
 }

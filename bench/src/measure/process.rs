@@ -60,6 +60,16 @@ impl Process {
         family(self.child.id())
     }
 
+    /// Has it run before all that is not of real time, and before what is of a lower priority; in turn with its like.
+    pub(crate) fn hasten(&self, priority: u8) -> Result<(), String> {
+        let (priority, id) = (priority.to_string(), self.child.id().to_string());
+        let done = Command::new("chrt").args(["--all-tasks", "--rr", "--pid", &priority, &id]).output();
+        match done.map_err(|error| format!("cannot run chrt: {error}"))? {
+            output if output.status.success() => Ok(()),
+            output => Err(format!("chrt: {}", String::from_utf8_lossy(&output.stderr).trim_end())),
+        }
+    }
+
     /// An error if it has ended.
     pub(crate) fn check(&mut self) -> Result<(), String> {
         match self.child.try_wait() {

@@ -98,7 +98,7 @@ pub(super) fn label(server: &str, transport: Option<Transport>) -> String {
 }
 
 /// A figure with three digits that count, thousands apart.
-pub(super) fn shown(value: f64) -> String {
+pub(crate) fn shown(value: f64) -> String {
     let digits = match value.abs() {
         0.0 => 0,
         size if size >= 99.95 => 0,

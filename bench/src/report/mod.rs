@@ -14,10 +14,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+pub(crate) use figures::shown;
 use figures::{Figures, counted, day, label, wrong};
 use plots::Plot;
+pub(crate) use tables::cell;
 
-use crate::model::{PAYLOAD_BYTES, Results};
+use crate::model::{Machine, PAYLOAD_BYTES, Results};
 
 /// Writes `README.md` and the plots of `results` into the directory `out`.
 pub(crate) fn write(results: &Results, out: &Path) -> Result<(), String> {
@@ -43,7 +45,7 @@ pub(crate) fn write_again(directory: &Path) -> Result<(), String> {
 fn page(results: &Results, plots: &[Plot]) -> String {
     let figures = Figures(results);
     let mut text = String::from("# Benchmarks\n\n");
-    text += &circumstances(results);
+    text += &surroundings(results);
     let _ = write!(text, "\n## Goals\n\n{}", goal_table(figures));
     let _ = write!(text, "\n## Ahead and behind\n\n{}", tables::losses(figures));
     let _ = write!(text, "\n## Lost, repeated, out of order\n\n{}", wrong_table(figures));
@@ -70,27 +72,15 @@ const CLAIM: &str = "It is said that forcing one-way traffic through WebSockets 
 const LEGEND: &str = "Medians, and behind them the smallest and the largest of the repeats. *× bare* is the ratio of the column before it to \
                       the server that does nothing but `write`: over the same transport, or over SSE where it has no such.";
 
-fn circumstances(results: &Results) -> String {
+fn surroundings(results: &Results) -> String {
     let mut text = String::new();
     if results.quick {
         text += "> **A quick run**: sizes and repeats are cut down. It shows that everything works; its figures are not to be quoted.\n\n";
     }
-    let machine = &results.machine;
-    let memory = machine.memory as f64 / f64::from(1 << 30);
-    let minutes = results.seconds as f64 / 60.0;
-    let rows = [
-        ("date", format!("{} (took {minutes:.0} minutes)", day(results.began))),
-        ("command", format!("`{}`", anywhere(&results.command))),
-        ("commit", results.commit.clone()),
-        ("repeats", results.repeats.to_string()),
-        ("processor", format!("{}, {} cores", machine.processor, machine.cores)),
-        ("memory", format!("{memory:.1} GiB")),
-        ("kernel", machine.kernel.clone()),
-        ("file system of durable publishes", machine.file_system.clone()),
-    ];
-    text += "| | |\n| --- | --- |\n";
-    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = writeln!(text, "| {name} | {} |", tables::cell(&value));
+    let Results { began, seconds, command, commit, repeats, machine, .. } = results;
+    text += &circumstances(*began, *seconds, command, commit, &repeats.to_string(), machine);
+    if !machine.file_system.is_empty() {
+        let _ = writeln!(text, "| file system of durable publishes | {} |", cell(&machine.file_system));
     }
     text += "\nAbsolute figures depend on the machine: compare within one run.\n\n| server | version |\n| --- | --- |\n";
     for server in &results.servers {
@@ -99,7 +89,34 @@ fn circumstances(results: &Results) -> String {
             (None, Some(reason)) => format!("left out: {reason}"),
             (None, None) => "left out".into(),
         };
-        let _ = writeln!(text, "| {} | {} |", label(&server.name, None), tables::cell(&said));
+        let _ = writeln!(text, "| {} | {} |", label(&server.name, None), cell(&said));
+    }
+    text
+}
+
+/// A table of when and where something was measured. More rows may follow.
+pub(crate) fn circumstances(
+    began: u64,
+    seconds: u64,
+    command: &str,
+    commit: &str,
+    repeats: &str,
+    machine: &Machine,
+) -> String {
+    let memory = machine.memory as f64 / f64::from(1 << 30);
+    let minutes = seconds as f64 / 60.0;
+    let rows = [
+        ("date", format!("{} (took {minutes:.0} minutes)", day(began))),
+        ("command", format!("`{}`", anywhere(command))),
+        ("commit", commit.to_owned()),
+        ("repeats", repeats.to_owned()),
+        ("processor", format!("{}, {} cores", machine.processor, machine.cores)),
+        ("memory", format!("{memory:.1} GiB")),
+        ("kernel", machine.kernel.clone()),
+    ];
+    let mut text = "| | |\n| --- | --- |\n".to_owned();
+    for (name, value) in rows.into_iter().filter(|(_, value)| !value.is_empty()) {
+        let _ = writeln!(text, "| {name} | {} |", cell(&value));
     }
     text
 }

@@ -197,7 +197,7 @@ fn beside(figures: Figures<'_>, run: &Run, metric: Metric) -> Option<f64> {
 }
 
 /// A text that fits into a cell.
-pub(super) fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 

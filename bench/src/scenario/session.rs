@@ -65,6 +65,17 @@ impl<'a> Session<'a> {
         Ok(Session { server, running, launch, generator, directory })
     }
 
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.launch.listen
+    }
+
+    /// Has both run before all else on the machine that is not of real time.
+    pub(crate) fn hasten(&self, priority: u8) -> Result<(), String> {
+        self.running.hasten(priority)?;
+        self.generator.process.hasten(priority)
+    }
+
     /// How to listen to channel `index`.
     fn subscription(&self, transport: Transport, index: usize) -> Subscription {
         let mut subscription = self.server.subscription(&self.launch, transport, &format!("c{index}"));
@@ -165,7 +176,7 @@ struct Generator {
     orders: ChildStdin,
     outcomes: BufReader<ChildStdout>,
     /// Ended when it goes out of scope.
-    _process: Process,
+    process: Process,
 }
 
 impl Generator {
@@ -176,7 +187,7 @@ impl Generator {
         let mut process = Process::start(command, Side::Clients, placement)?;
         let orders = process.child().stdin.take().expect("piped above");
         let outcomes = BufReader::new(process.child().stdout.take().expect("piped above"));
-        Ok(Generator { orders, outcomes, _process: process })
+        Ok(Generator { orders, outcomes, process })
     }
 
     fn order(&mut self, order: &Order) -> Result<Outcome, String> {

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 pub(crate) mod http;
+pub(crate) mod late;
 pub(crate) mod live;
 pub(crate) mod server;
 pub(crate) mod tls;
@@ -11,42 +12,15 @@ pub(crate) mod token;
 pub(crate) mod watched;
 pub(crate) mod websocket;
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) use http::{Connection, Response};
+pub(crate) use late::{DEADLINE, Late};
 pub(crate) use live::{Event, Live, Transport};
 pub(crate) use server::Server;
 pub(crate) use websocket::WebSocket;
-
-/// How long anything may take before a test fails: far above what a slow machine needs.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A point in time by which something is to have happened. A wait may be ended by each byte that comes and begin again: it is over
-/// all the same when it is late.
-#[derive(Clone, Copy)]
-pub(crate) struct Late {
-    at: Instant,
-    what: &'static str,
-}
-
-impl Late {
-    /// What is waited for.
-    pub(crate) fn for_(what: &'static str) -> Late {
-        Late { at: Instant::now() + DEADLINE, what }
-    }
-
-    /// An error if it is late.
-    pub(crate) fn check(self) -> io::Result<()> {
-        if Instant::now() < self.at {
-            return Ok(());
-        }
-        let reason = format!("waited in vain for {}, within {} s", self.what, DEADLINE.as_secs());
-        Err(io::Error::new(io::ErrorKind::TimedOut, reason))
-    }
-}
 
 /// Where threads wait for one another; but not for ever, as one of them may have panicked on its way there.
 pub(crate) struct Meeting {
