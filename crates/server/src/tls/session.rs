@@ -113,6 +113,8 @@ impl Session {
                 if self.plain.is_empty() {
                     self.plain = Bytes::new();
                 }
+                // The socket may have said meanwhile that it has more, and says it only once.
+                self.more = true;
                 return Ok(Some(count));
             }
             if self.ended {

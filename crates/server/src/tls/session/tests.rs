@@ -207,6 +207,28 @@ fn what_arrives_in_pieces_is_read_whole() {
 }
 
 #[test]
+fn what_arrives_while_something_is_left_is_not_forgotten() {
+    for version in versions() {
+        let mut pair = Pair::new(version);
+        let mut buffer = [0; 8];
+        let sends = |pair: &mut Pair, text: &[u8]| {
+            pair.client.writer().write_all(text).unwrap();
+            pair.client_sends();
+        };
+        sends(&mut pair, b"more than it takes");
+        assert_eq!(pair.session.read(&mut pair.pipe, &mut buffer).unwrap(), Some(8));
+        assert!(pair.session.has_more(), "some of it is left");
+        // The socket says so, once.
+        sends(&mut pair, b"and more");
+        assert_eq!(pair.session.read(&mut pair.pipe, &mut buffer).unwrap(), Some(8));
+        assert_eq!(pair.session.read(&mut pair.pipe, &mut buffer).unwrap(), Some(2));
+        assert!(pair.session.has_more(), "nobody has asked the socket since");
+        assert_eq!(pair.session.read(&mut pair.pipe, &mut buffer).unwrap(), Some(8));
+        assert_eq!(&buffer, b"and more");
+    }
+}
+
+#[test]
 fn a_handshake_byte_by_byte() {
     for version in versions() {
         let mut pair = Pair::begin(version);
