@@ -11,9 +11,9 @@ use crate::toolchain::cargo;
 /// The chore as which cargo runs a test binary.
 pub(crate) const CHORE: &str = "test-binary";
 
-/// For one test binary: six times what the longest takes on two slow cores, and well over the minute after which libtest names
-/// the tests that still run.
-const BINARY: Duration = Duration::from_secs(6 * 60);
+/// For one test binary: more than twice what the longest takes on two busy cores, that of several nodes on each store in turn, and well
+/// over the minute after which libtest names the tests that still run.
+const BINARY: Duration = Duration::from_secs(10 * 60);
 /// For all: compiling from an empty target directory, then the binaries one after the other, two or three of which may hang.
 const ALL: Duration = Duration::from_secs(35 * 60);
 
