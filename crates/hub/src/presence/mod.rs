@@ -22,3 +22,17 @@ pub enum Mode {
     /// Nothing: there is no list, only a count of connections.
     Count,
 }
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Mode; 3] = [Mode::Principal, Mode::Connection, Mode::Count];
+
+    /// Its name in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Principal => "principal",
+            Mode::Connection => "connection",
+            Mode::Count => "count",
+        }
+    }
+}

@@ -37,7 +37,9 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
             [] => String::new(),
             commands => format!("; commands: {}", commands.join(", ")),
         };
-        println!("  {} holds {kind}{commands}", channel.pattern);
+        let presence = channel.presence.as_ref().map(|presence| presence.mode.as_str());
+        let presence = presence.map(|mode| format!("; tells who is there: {mode}")).unwrap_or_default();
+        println!("  {} holds {kind}{commands}{presence}", channel.pattern);
         println!("    {}", allowed(channel));
     }
     let mut aliases: Vec<_> = config.aliases().collect();

@@ -100,14 +100,12 @@ impl Kind for ModeName {
     const NAME: &'static str = "`principal`, `connection` or `count`";
 
     fn from_text(text: &str) -> Result<Option<Mode>, String> {
-        match text {
-            "" => Ok(None),
-            "principal" => Ok(Some(Mode::Principal)),
-            "connection" => Ok(Some(Mode::Connection)),
-            "count" => Ok(Some(Mode::Count)),
-            _ => Err(format!(
-                "\"{text}\" is no way to tell who is there: `principal`, `connection` or `count`"
-            )),
+        let known = Mode::ALL.into_iter().find(|mode| mode.as_str() == text);
+        match known {
+            None if !text.is_empty() => {
+                Err(format!("\"{text}\" is no way to tell who is there; there are {}", Self::NAME))
+            }
+            known => Ok(known),
         }
     }
 }

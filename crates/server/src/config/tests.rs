@@ -462,6 +462,30 @@ fn a_channel_overrides_what_holds_for_all_right_by_right() {
 }
 
 #[test]
+fn who_is_there_is_told_where_it_says_so() {
+    let config = Config::parse(
+        "[channel.'a/*']\npresence = 'connection'\npresence_grace = '9s'\n[channel.'a/b']\n[channel.c]\npresence = 'count'\n\
+         [alias]\n'/who' = '/c/@presence'",
+        "x",
+    )
+    .unwrap();
+    let presence = |channel: &str| config.channel_for(&name(channel).presence().unwrap());
+    let known = config.channel_for(&name("a/x")).unwrap().presence.as_ref().unwrap();
+    assert_eq!(
+        (known.mode, known.grace.as_secs(), known.members),
+        (crate::PresenceMode::Connection, 9, 1000)
+    );
+    let told = presence("a/x").unwrap();
+    assert_eq!(told.allowed_methods(), "GET, HEAD, OPTIONS");
+    assert!(presence("a/b").is_none() && presence("d").is_none());
+    assert!(presence("c").is_some());
+    fault("[channel.a]\npresence = 'all'", "2:12", "`principal`, `connection` or `count`");
+    fault("[channel.a]\npresence = true", "2:12", "not a boolean");
+    fault("[channel.a]\npresence_grace = '1h'", "2:18", "at most 5m");
+    fault("[channel.a]\n[alias]\n'/who' = '/a/@presence'", "3:10", "points at nothing");
+}
+
+#[test]
 fn a_channel_for_each_user_takes_one_line() {
     let config =
         Config::parse("[channel.'inbox/{user}']\nallow.watch = 'token.sub == channel.user'", "x").unwrap();

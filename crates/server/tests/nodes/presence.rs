@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::Cluster;
 use super::process::signal;
+use super::proxy::Passage;
 use super::support::token::{SECRET, token};
-use super::support::{DEADLINE, Live, Server, Transport};
+use super::support::{self, DEADLINE, Live, Server, Transport};
 
 /// How long a client may take to come back.
 const GRACE: Duration = Duration::from_secs(4);
@@ -212,4 +213,60 @@ fn while_the_store_is_away_readers_keep_what_they_know_and_then_it_is_put_right(
     let _dan = reader(&cluster.nodes[0], Transport::Sse, "dan");
     watcher.until(&["bob", "cid", "dan"]);
     assert!(watcher.told.contains(&"reset".to_owned()), "{:?}", watcher.told);
+}
+
+/// Clients of a node that is cut off from the store stay connected to it: to the others they are gone, until it is back.
+#[test]
+fn a_node_that_is_cut_off_takes_nobody_for_gone_and_has_its_own_back() {
+    let cluster = Cluster::start(2, &config());
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let mut watcher = Watcher::of(b);
+    let _ann = reader(a, Transport::Ndjson, "ann");
+    let _bob = reader(b, Transport::Ndjson, "bob");
+    watcher.until(&["ann", "bob"]);
+    cluster.ways[0].set(Passage::Silent);
+    watcher.until(&["bob"]);
+    assert_eq!(who(a), ["ann", "bob"], "it shows what it knew");
+    let _cid = reader(b, Transport::Ndjson, "cid");
+    watcher.until(&["bob", "cid"]);
+    cluster.ways[0].set(Passage::Open);
+    watcher.until(&["ann", "bob", "cid"]);
+    until_all(&[a, b], DEADLINE, &["ann", "bob", "cid"]);
+    let told: Vec<&str> =
+        watcher.told.iter().map(String::as_str).filter(|told| !told.ends_with("ann")).collect();
+    assert_eq!(told, ["+bob", "+cid"]);
+}
+
+#[test]
+fn whatever_hundreds_do_over_several_nodes_in_the_end_those_are_listed_who_are_connected() {
+    let mut random = fastrand::Rng::with_seed(support::seed());
+    let mut cluster = Cluster::start(3, &config());
+    let mut watcher = Watcher::of(&cluster.nodes[1]);
+    let mut readers: BTreeMap<String, Vec<(usize, Live)>> = BTreeMap::new();
+    for round in 0..600 {
+        let name = format!("u{:02}", random.u8(..60));
+        let seats = readers.entry(name.clone()).or_default();
+        if !seats.is_empty() && random.u8(..5) < 2 {
+            seats.swap_remove(random.usize(..seats.len()));
+        } else {
+            let node = random.usize(..3);
+            let transport = Transport::STREAMS[random.usize(..4)];
+            seats.push((node, reader(&cluster.nodes[node], transport, &name)));
+        }
+        if round == 300 {
+            cluster.nodes[0].kill();
+            cluster.nodes[0].restart();
+            readers.values_mut().for_each(|seats| seats.retain(|(node, _)| *node != 0));
+        }
+    }
+    readers.retain(|_, seats| !seats.is_empty());
+    let names: Vec<&str> = readers.keys().map(String::as_str).collect();
+    let nodes: Vec<&Server> = cluster.nodes.iter().collect();
+    until_all(&nodes, GONE + SLACK, &names);
+    watcher.until(&names);
+    drop(readers);
+    until_all(&nodes, DEADLINE, &[]);
+    watcher.until(&[]);
+    let told = nodes[2].get("/room/a/@presence").json();
+    assert_eq!(told, json!({"count": 0, "members": {}, "nodes": {}}), "and no node answers for anybody");
 }
