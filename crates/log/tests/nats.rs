@@ -490,9 +490,9 @@ async fn a_cluster_outlives_each_of_its_servers() {
     }
 }
 
-/// Appends a number under a key until it is known to be there.
+/// Appends a number under a key until it is known to be there. A stream whose leader died has another some ten seconds later.
 async fn persist(node: &Fixture, number: u64) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + 3 * PATIENCE;
     loop {
         match node.append(Append { key: key(&number.to_string(), 1), ..node.number("a", number) }).await {
             Ok(_) | Err(AppendError::KeyUsed(_)) => return,

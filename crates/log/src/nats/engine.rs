@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::api::{self, Failure, Published};
 use super::entry::{Entry, Garbled, HEADER};
+use super::keep::SPREADING;
 use super::listen::Wish;
 use super::subjects::Subjects;
 use super::view::{Step, View};
@@ -271,6 +272,17 @@ impl Engine {
         }
         if channel.view.lock().is_missing() {
             self.look_soon(&channel);
+        }
+    }
+
+    /// Looks at a channel that was just subscribed to, once that is known everywhere.
+    pub(super) fn look_once_heard(self: &Arc<Engine>, channel: &Arc<Channel>, live: &Live) {
+        if live.connection.lives.is_of_cluster() {
+            let (engine, channel) = (self.clone(), channel.clone());
+            self.runtime.spawn(async move {
+                tokio::time::sleep(SPREADING).await;
+                engine.look_soon(&channel);
+            });
         }
     }
 

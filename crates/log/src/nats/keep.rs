@@ -14,6 +14,8 @@ use crate::LogError;
 
 /// How often it is asked whether NATS is still there, and the same.
 pub(super) const PULSE: Duration = Duration::from_secs(1);
+/// How long the servers of a cluster may take to tell one another who listens to what. What is announced meanwhile may not arrive.
+pub(super) const SPREADING: Duration = Duration::from_millis(250);
 /// How long to wait before connecting again: random, up to a limit that doubles from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Channels that are looked at together.
@@ -137,6 +139,10 @@ pub(super) async fn keep(engine: Weak<Engine>, address: Address) {
                 }
                 let watched = async {
                     strong.look_at_all().await;
+                    if live.connection.lives.is_of_cluster() {
+                        tokio::time::sleep(SPREADING).await;
+                        strong.look_at_all().await;
+                    }
                     strong.watch(&live).await;
                 };
                 tokio::select! {

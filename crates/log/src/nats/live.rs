@@ -21,6 +21,9 @@ const TRIES: usize = 16;
 /// The oldest server that has what this needs: republishing, direct gets, and purging up to a sequence.
 const OLDEST: (i64, i64, i64) = (2, 9, 0);
 
+/// What the name of a store begins with that is a cluster.
+const CLUSTER: &str = "cluster ";
+
 /// What every part of a connection needs.
 pub(super) struct Connected {
     pub(super) client: Client,
@@ -38,6 +41,11 @@ impl Lives {
     /// The present one.
     pub(super) fn now(&self) -> u64 {
         self.seeds.first().copied().unwrap_or_default()
+    }
+
+    /// Whether it is that of several servers, which have to tell one another who listens to what.
+    pub(super) fn is_of_cluster(&self) -> bool {
+        self.server.starts_with(CLUSTER)
     }
 
     pub(super) fn earlier(&self) -> impl Iterator<Item = u64> {
@@ -68,7 +76,7 @@ pub(super) async fn open(
     }
     check(&info["config"], subjects)?;
     let server = match info["cluster"]["name"].as_str() {
-        Some(cluster) if !cluster.is_empty() => format!("cluster {cluster}"),
+        Some(cluster) if !cluster.is_empty() => format!("{CLUSTER}{cluster}"),
         _ => client.server_info().server_id,
     };
     let lives = live(client, subjects, options, &server).await?;

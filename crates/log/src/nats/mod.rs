@@ -143,6 +143,7 @@ impl Log for NatsLog {
             let wish = Wish::Heard(channel.name.clone(), live.connection.client.clone(), heard);
             engine.wishes.send(wish).map_err(|_| closed())?;
             answer.await.map_err(|_| closed())??;
+            engine.look_once_heard(&channel, &live);
             engine.fresh(&channel, false).await?;
             Ok(engine.begin_telling(&channel))
         }
