@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use support::token::{SECRET, now, signed, token};
-use support::{Connection, DEADLINE, Live, Server, Transport, WebSocket};
+use support::{DEADLINE, Live, Server, Transport, WebSocket};
 
 /// Room for a busy machine where something is not to happen, or to happen only after a while.
 const GRACE: Duration = Duration::from_secs(2);
@@ -390,7 +390,6 @@ fn who_is_away_for_a_moment_has_not_left() {
     assert_eq!(socket.request(&json!({"id": 3, "unwatch": "/room/a"}))["status"], json!(200));
     watcher.until(|watcher| watcher.count == 0);
     assert_eq!(watcher.told[4..], ["+bob", "-bob"]);
-    let _ = server.get("/quiet/a");
 }
 
 #[test]
@@ -472,6 +471,33 @@ fn nobody_is_left_over_from_before_a_restart_and_who_comes_back_in_time_never_le
     assert_eq!(who(&server, "/room/b"), json!({"count": 0, "members": {}, "nodes": {}}));
 }
 
+/// However long a stop takes: nobody can come back to a server that stops.
+#[test]
+fn a_stop_in_order_tells_nobody_that_those_left_who_come_back() {
+    let mut server = server("[server]\nshutdown_timeout = \"5s\"");
+    let mut watcher = Watcher::of(&server, Transport::Ndjson, "/room/a");
+    let readers = ["ann", "bob"].map(|name| reader(&server, Transport::Sse, "/room/a", name));
+    watcher.until(|watcher| watcher.count == 2);
+    let cursor = server.get("/room/a/@presence").cursor();
+    // Somebody who does not finish keeps it from ending, for longer than the grace.
+    let mut slow = server.connect();
+    slow.send(b"POST /room/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n");
+    let asked = Instant::now();
+    server.terminate();
+    drop(readers);
+    server.wait();
+    assert!(asked.elapsed() > GRACE + Duration::from_secs(1), "{:?}", asked.elapsed());
+    server.restart();
+    let _back = reader(&server, Transport::Sse, "/room/a", "ann");
+    let page = |since: &str| server.get(&format!("/room/a/@presence?since={since}")).json();
+    until(&server, "/room/a", |told| names(told) == ["ann"]);
+    let told = page(&cursor);
+    let events =
+        told["messages"].as_array().expect("messages").iter().filter(|message| message["event"] != "count");
+    let events: Vec<_> = events.map(|message| (&message["event"], &message["data"]["id"])).collect();
+    assert_eq!(events, [(&json!("leave"), &json!("bob"))], "{told}");
+}
+
 #[test]
 fn a_configuration_that_is_read_again_may_say_otherwise() {
     let config = |presence: &str| {
@@ -491,5 +517,4 @@ fn a_configuration_that_is_read_again_may_say_otherwise() {
     assert_eq!(names(&until(&server, "/room/a", |told| told["count"] == 2)), ["ann", "bob"]);
     drop(bob);
     until(&server, "/room/a", |told| told["count"] == 1);
-    drop(Connection::open(server.address));
 }

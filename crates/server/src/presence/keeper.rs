@@ -27,7 +27,7 @@ const ROLL_CALL: Duration = Duration::from_secs(1);
 /// Most looks at a time, each of which may wait for the store.
 const MAX_LOOKING: usize = 64;
 
-/// Keeps what is written of who is there as it is, until the node has stopped.
+/// Keeps what is written of who is there as it should be, until the node has stopped.
 pub(crate) async fn keep_presence(node: Weak<Node>) {
     let Some((channels, stopped)) = node.upgrade().map(|node| (node.channels().clone(), node.has_stopped()))
     else {
@@ -49,6 +49,10 @@ pub(crate) async fn keep_presence(node: Weak<Node>) {
             Some((watched, open, looked)) = keeper.looking.next() => keeper.looked(watched, open, looked),
         }
         let Some(channels) = channels.upgrade() else { return };
+        if channels.is_draining() && !channels.log().is_shared() {
+            // Its clients can come back only to its next run, which gives them the time for it.
+            return;
+        }
         if call {
             keeper.call(&channels, Instant::now());
         }
