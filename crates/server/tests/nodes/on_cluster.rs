@@ -1,9 +1,12 @@
 //! Over a Redis Cluster.
 
-use super::{linear, support};
+use super::{history, linear, process, proxy, support};
 
-type Cluster = super::Cluster<super::store::RedisCluster>;
+type Store = super::store::RedisCluster;
+type Cluster = super::Cluster<Store>;
 
+#[path = "chaos.rs"]
+mod chaos;
 #[path = "commands.rs"]
 mod commands;
 #[path = "sharing.rs"]

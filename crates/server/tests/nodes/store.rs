@@ -1,7 +1,13 @@
 //! What nodes share, in the tests that hold for each of them.
 
+use std::time::{Duration, Instant};
+
 use super::nats::Nats;
-use super::redis::Redis;
+use super::redis::{Redis, reply};
+use super::support::DEADLINE;
+
+/// Masters of a cluster.
+const MASTERS: usize = 3;
 
 /// A server that nodes share, as a test begins with it.
 pub(crate) trait Store {
@@ -32,14 +38,49 @@ impl Store for Redis {
 
 /// A Redis Cluster. It says where its servers are, so nodes go there by ways of their own.
 pub(crate) struct RedisCluster {
+    /// Masters, and at last a replica of the first.
     servers: Vec<Redis>,
+    /// Which one was killed.
+    down: usize,
+}
+
+impl RedisCluster {
+    /// Kills the master that has a replica.
+    pub(crate) fn kill(&mut self) {
+        self.down = if self.is_master(0) { 0 } else { MASTERS };
+        self.servers[self.down].kill();
+    }
+
+    /// Starts it again once its replica has taken its place.
+    pub(crate) fn restart(&mut self) {
+        let late = Instant::now() + DEADLINE;
+        while !self.is_master(MASTERS - self.down) {
+            assert!(Instant::now() < late, "the replica does not take its master's place");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.servers[self.down].restart();
+    }
+
+    /// Stops a master in its tracks that has no replica.
+    pub(crate) fn pause(&self) {
+        self.servers[1].pause();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.servers[1].resume();
+    }
+
+    fn is_master(&self, index: usize) -> bool {
+        reply(self.servers[index].port(), &["INFO", "replication"]).contains("role:master")
+    }
 }
 
 impl Store for RedisCluster {
     const NAME: &'static str = "Redis";
 
     fn start() -> RedisCluster {
-        RedisCluster { servers: Redis::cluster(3) }
+        RedisCluster { servers: Redis::cluster(MASTERS), down: 0 }
     }
 
     fn port(&self) -> u16 {
