@@ -227,3 +227,62 @@ fn distinct(routes: &[Route]) -> Vec<Arc<Master>> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::fixture::{keep_all, message, name};
+    use crate::waiting::Room;
+    use crate::{Append, NewMessage};
+
+    fn append(channel: &str, number: u64) -> Waiting {
+        let append = Append {
+            channel: name(channel),
+            policy: Arc::new(keep_all()),
+            expect: None,
+            chained: None,
+            now: plainwire_protocol::Millis(0),
+            messages: vec![message(number)],
+            state: None,
+            key: None,
+        };
+        Room::default().take(append).ok().expect("there is room").0
+    }
+
+    fn taken(master: &Master) -> Vec<(String, u64)> {
+        let number = |messages: &[NewMessage]| messages[0].data.to().expect("a number");
+        let all = master.queue.take().into_iter();
+        all.map(|waiting| (waiting.append.channel.to_string(), number(&waiting.append.messages))).collect()
+    }
+
+    /// `foo` is in the second half of the slots, `bar` in the first.
+    #[test]
+    fn what_waits_goes_along_with_its_channel_in_order() {
+        let [(one, _), (other, _)] = [Master::new(), Master::new()];
+        let masters = Masters::new("plainwire:");
+        masters.change(all_to(one.clone()));
+        for (channel, number) in [("foo", 1), ("bar", 2), ("foo", 3), ("bar", 4)] {
+            assert!(masters.push(append(channel, number)).is_none());
+        }
+        masters.change(vec![(LAST_SLOT / 2, one.clone()), (LAST_SLOT, other.clone())]);
+        assert!(masters.push(append("foo", 5)).is_none());
+        assert!(masters.put_back(vec![append("foo", 6), append("bar", 7), append("foo", 8)]).is_empty());
+        let named = |name: &str, numbers: &[u64]| -> Vec<_> {
+            numbers.iter().map(|number| (name.to_owned(), *number)).collect()
+        };
+        assert_eq!(taken(&one), named("bar", &[7, 2, 4]));
+        assert_eq!(taken(&other), named("foo", &[6, 8, 1, 3, 5]));
+        assert!(taken(&one).is_empty());
+    }
+
+    #[test]
+    fn nothing_waits_where_nobody_takes_it() {
+        let (master, _) = Master::new();
+        let masters = Masters::new("plainwire:");
+        masters.change(all_to(master.clone()));
+        assert!(masters.push(append("a", 1)).is_none());
+        assert_eq!(master.queue.end().len(), 1);
+        assert!(masters.push(append("a", 2)).is_some());
+        assert_eq!(masters.put_back(vec![append("a", 3)]).len(), 1);
+    }
+}
