@@ -187,6 +187,7 @@ fn while_the_store_is_away_readers_keep_what_they_know_and_then_it_is_put_right(
     let mut cluster = Cluster::start(2, &config());
     let mut watcher = Watcher::of(&cluster.nodes[1]);
     let ann = reader(&cluster.nodes[0], Transport::Sse, "ann");
+    watcher.until(&["ann"]);
     let _bob = reader(&cluster.nodes[1], Transport::Sse, "bob");
     watcher.until(&["ann", "bob"]);
     cluster.store.kill();
