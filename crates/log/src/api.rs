@@ -51,6 +51,12 @@ pub trait Log: Send + Sync + 'static {
         false
     }
 
+    /// Whether appends can be compared with where the channel stands ([`Append::expect`]). A store that cannot keeps no states either: both
+    /// are refused.
+    fn compares(&self) -> bool {
+        true
+    }
+
     /// Whether a channel that is followed stands at `position` now, for every node; if not, the [`Sink`] knows where it stands. Where
     /// nobody else writes, the sink always knows.
     fn stands_at(

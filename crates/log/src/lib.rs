@@ -6,14 +6,17 @@
 //! | [`disk`] | the process and the machine, as each channel's [`Durability`] says | one commit thread |
 //! | [`nats`] | what NATS survives | JetStream, which takes an entry only after the one that it was decided on |
 //! | [`redis`](mod@redis) | what Redis survives | a script in Redis |
+//! | [`kafka`] | what Kafka survives | Kafka; messages only |
 
 mod api;
 mod clock;
 pub mod disk;
 mod follow;
+pub mod kafka;
 mod link;
 pub mod memory;
 pub mod nats;
+mod outcomes;
 pub mod redis;
 mod retention;
 pub mod stats;

@@ -4,8 +4,6 @@
 //! keys whose time is over, so nothing can pile up between calls. The sink is told by a thread of its own: whoever
 //! appends may hold locks that the sink takes.
 
-mod keys;
-
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -17,8 +15,7 @@ use parking_lot::Mutex;
 use plainwire_protocol::{ChannelName, Epoch, Json, Lineage, Message, Millis, Offset, Position};
 use tokio::sync::oneshot;
 
-use self::keys::Keys;
-
+use crate::outcomes::Outcomes;
 use crate::retention::{Kept, Weight, end_of, message_bytes};
 use crate::{
     Append, AppendError, Appended, Clock, Commit, Head, Log, LogError, LogStats, NewKey, Outcome, Page,
@@ -105,7 +102,7 @@ struct Channel {
     state: Option<(Position, Json)>,
     /// The entry in [`Inner::ages`], if there is one.
     age_due: Option<Millis>,
-    keys: Keys,
+    keys: Outcomes,
     /// The entry in [`Inner::expiries`], if there is one.
     keys_due: Option<Millis>,
 }
@@ -364,7 +361,7 @@ impl Channel {
             messages: VecDeque::new(),
             state: None,
             age_due: None,
-            keys: Keys::default(),
+            keys: Outcomes::default(),
             keys_due: None,
         }
     }

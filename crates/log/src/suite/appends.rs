@@ -5,7 +5,7 @@ use std::sync::Arc;
 use plainwire_protocol::{Json, Offset, Position};
 
 use super::fixture::{Fixture, PATIENCE, key, message, name, number_of};
-use crate::{AppendError, Sink};
+use crate::{Append, AppendError, Chained, Sink};
 
 /// Appends called one after the other, none awaited, get offsets in that order.
 pub async fn pipelined_appends_are_dense_and_in_call_order(t: Fixture) {
@@ -86,6 +86,28 @@ pub async fn a_conflict_changes_nothing_and_tells_nobody(t: Fixture) {
     assert_eq!(t.told.count(), told);
     t.put("a", 3).await;
     assert_eq!(t.numbers("a", 0).await, [1, 3]);
+}
+
+/// Where the store does not compare, whatever would need it is refused, and changes nothing.
+pub async fn what_cannot_be_compared_is_refused(t: Fixture) {
+    assert!(!t.log.compares());
+    t.put("a", 1).await;
+    let (head, told) = (t.head("a").await, t.told.count());
+    let number = || Append { key: key("k", 1), ..t.number("a", 2) };
+    let chained = Some(Chained { id: 1, after: None });
+    for refused in [
+        Append { state: Some(Json::of("a state")), ..number() },
+        Append { expect: Some(head.position), ..number() },
+        Append { chained, ..number() },
+        Append { messages: Vec::new(), ..number() },
+    ] {
+        let refused = t.append(refused).await;
+        assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
+    }
+    assert_eq!((t.head("a").await, t.told.count()), (head, told));
+    assert_eq!(t.log.outcome(&name("a"), "k").await.unwrap(), None);
+    t.append(number()).await.unwrap();
+    assert_eq!(t.numbers("a", 0).await, [1, 2]);
 }
 
 /// One append sets all three.

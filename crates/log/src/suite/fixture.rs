@@ -120,6 +120,11 @@ impl Fixture {
         }
     }
 
+    /// A state, where the log keeps any.
+    pub fn state(&self, state: &str) -> Option<Json> {
+        self.log.compares().then(|| Json::of(state))
+    }
+
     /// Appends and waits.
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         self.log.append(append).await

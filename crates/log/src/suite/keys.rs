@@ -24,17 +24,17 @@ fn used(result: Result<crate::Appended, AppendError>) -> Outcome {
 /// The second request with a key gets the first one's outcome and changes nothing.
 pub async fn a_key_is_applied_once(t: Fixture) {
     let mut first = keyed(&t, "a", "k", 1);
-    first.state = Some(Json::of("one"));
+    first.state = t.state("one");
     let position = t.append(first).await.unwrap().position;
     t.put("a", 5).await;
     let mut again = keyed(&t, "a", "k", 2);
-    again.state = Some(Json::of("two"));
+    again.state = t.state("two");
     let outcome = used(t.append(again).await);
-    assert_eq!(outcome, Outcome { fingerprint: [1; 16], position, state: Some(Json::of("one")) });
+    assert_eq!(outcome, Outcome { fingerprint: [1; 16], position, state: t.state("one") });
     assert_eq!(t.log.outcome(&name("a"), "k").await.unwrap(), Some(outcome));
     assert_eq!(t.log.outcome(&name("a"), "other").await.unwrap(), None);
     assert_eq!(t.numbers("a", 0).await, [1, 5]);
-    assert_eq!(t.head("a").await.state, Some((position, Json::of("one"))));
+    assert_eq!(t.head("a").await.state, t.state("one").map(|state| (position, state)));
 }
 
 /// A key is used from the moment its first request has its place.

@@ -14,18 +14,31 @@ pub mod reads;
 pub mod retention;
 
 /// Makes a test of each case of the suite. `$open` is called with a [`Clock`](crate::Clock) and gives an empty
-/// `Arc<dyn Log>`.
+/// `Arc<dyn Log>`. `messages only` is for engines that do not [compare](crate::Log::compares), whose tests are others where
+/// states and expectations matter.
 #[macro_export]
 macro_rules! log_suite {
     ($open:expr) => {
         $crate::log_suite!(@cases $open;
-            appends::pipelined_appends_are_dense_and_in_call_order,
-            appends::concurrent_appenders_never_share_an_offset,
-            appends::an_append_nobody_polls_is_applied,
             appends::an_expectation_counts_what_is_under_way,
             appends::a_conflict_changes_nothing_and_tells_nobody,
             appends::message_state_and_key_are_one,
             appends::a_state_may_be_set_without_a_message,
+            keys::are_bounded_in_bytes,
+        );
+        $crate::log_suite!(@common $open);
+    };
+    ($open:expr, messages only) => {
+        $crate::log_suite!(@cases $open;
+            appends::what_cannot_be_compared_is_refused,
+        );
+        $crate::log_suite!(@common $open);
+    };
+    (@common $open:expr) => {
+        $crate::log_suite!(@cases $open;
+            appends::pipelined_appends_are_dense_and_in_call_order,
+            appends::concurrent_appenders_never_share_an_offset,
+            appends::an_append_nobody_polls_is_applied,
             appends::commits_are_told_in_order_before_appends_resolve,
             appends::closing_drains_and_then_refuses,
             appends::a_healthy_log_says_so,
@@ -34,7 +47,6 @@ macro_rules! log_suite {
             keys::a_key_is_free_after_its_window,
             keys::keys_of_different_channels_never_meet,
             keys::are_bounded_in_count,
-            keys::are_bounded_in_bytes,
             keys::the_newest_is_kept_whatever_it_weighs,
             keys::one_recorded_anew_outlives_its_old_place,
             keys::a_lower_bound_holds_for_what_is_there,

@@ -5,7 +5,7 @@ use plainwire_protocol::{EventName, Json, Offset, Position};
 use super::fixture::{Fixture, keep_all, name, number_of};
 use crate::NewMessage;
 
-/// Asking creates nothing, and the first append is in the epoch that was told before.
+/// Asking creates nothing, and the first append is in the epoch that was told before, or in one that goes on from it.
 pub async fn an_unknown_channel_stands_at_the_beginning_of_its_epoch(t: Fixture) {
     let head = t.head("nobody/wrote").await;
     assert_eq!(head.position.offset, Offset::ZERO);
@@ -18,7 +18,11 @@ pub async fn an_unknown_channel_stands_at_the_beginning_of_its_epoch(t: Fixture)
     assert_eq!(t.head("nobody/wrote").await, head, "the same each time");
     assert_ne!(t.head("nobody/else").await.position.epoch, head.position.epoch);
     let position = t.append(t.number("nobody/wrote", 1)).await.unwrap().position;
-    assert_eq!(position, Position::new(head.position.epoch, Offset::new(1)));
+    assert_eq!(position.offset, Offset::new(1));
+    let written = t.head("nobody/wrote").await;
+    assert_eq!(written.position, position);
+    let goes_on = written.lineage.locate(head.position, position.epoch);
+    assert_eq!(goes_on, Some(Position::new(position.epoch, Offset::ZERO)));
 }
 
 /// At most `limit`, at most `max_bytes` of data, but at least one.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use plainwire_protocol::{Millis, Offset};
+use plainwire_protocol::{Millis, Offset, Position};
 
 use crate::retention::{Kept, Weight, outcome_bytes};
 use crate::{Outcome, Policy};
@@ -13,7 +13,7 @@ const SPARE_ENTRIES: usize = 64;
 
 /// The outcomes that a channel keeps.
 #[derive(Default)]
-pub(super) struct Keys {
+pub(crate) struct Outcomes {
     kept: Kept,
     /// As many as are kept, oldest first. `at` is when the window is over; a key that was recorded anew since is gone from here.
     order: VecDeque<(Weight, Option<Arc<str>>)>,
@@ -26,14 +26,14 @@ struct Recorded {
     place: Offset,
 }
 
-impl Keys {
+impl Outcomes {
     /// The outcome of a key, unless its window is over.
-    pub(super) fn get(&self, key: &str, now: Millis) -> Option<&Outcome> {
+    pub(crate) fn get(&self, key: &str, now: Millis) -> Option<&Outcome> {
         self.outcomes.get(key).filter(|recorded| recorded.expires > now).map(|recorded| &recorded.outcome)
     }
 
     /// Records an outcome, and drops the oldest that it takes the room of; gives how many of them were not over yet at `now`.
-    pub(super) fn record(
+    pub(crate) fn record(
         &mut self,
         key: Arc<str>,
         outcome: Outcome,
@@ -57,12 +57,18 @@ impl Keys {
     }
 
     /// When the window of the oldest is over.
-    pub(super) fn due(&self) -> Option<Millis> {
+    pub(crate) fn due(&self) -> Option<Millis> {
         self.order.front().map(|(weight, _)| weight.at)
     }
 
+    /// Where the oldest that is kept has its last message.
+    pub(crate) fn oldest(&self) -> Option<Position> {
+        let key = self.order.iter().find_map(|(_, key)| key.as_ref())?;
+        self.outcomes.get(key).map(|recorded| recorded.outcome.position)
+    }
+
     /// Drops the oldest; gives when its window is over.
-    pub(super) fn drop_oldest(&mut self) -> Option<Millis> {
+    pub(crate) fn drop_oldest(&mut self) -> Option<Millis> {
         let (weight, key) = self.order.pop_front()?;
         self.kept.trim(weight);
         key.and_then(|key| self.outcomes.remove(&key));

@@ -1,0 +1,545 @@
+//! What every part of the engine works with: channels, and how what is known of them is brought up to date.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use parking_lot::Mutex;
+use plainwire_protocol::{ChannelName, Millis, Offset};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, OnceCell, watch};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::KafkaOptions;
+use super::api::{self, Bounds, Fetched, Route, Wanted};
+use super::cluster::{Cluster, Lane};
+use super::connection::{Connection, Failure, refused};
+use super::record::{self, Stamp};
+use super::topics::{self, TopicName};
+use super::view::{News, Place, Survey, View};
+use crate::stats::{COMMIT_SIZES, Count, Histogram};
+use crate::waiting::{Room, Waiting};
+use crate::{Clock, LogError, Policy, Sink};
+
+/// How much is read at a time of one channel, and for one channel of many. One message is read whatever it weighs.
+pub(super) const PAGE_BYTES: usize = 1 << 20;
+/// How long to wait before something that failed is tried again: random, up to a limit that doubles from the first to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+/// How long what is known of a channel is kept that nobody follows.
+const IDLE: Duration = Duration::from_secs(60);
+/// Earlier leaders that are asked about: as many as a lineage remembers.
+const LEADERS: i32 = plainwire_protocol::MAX_ANCESTORS as i32;
+/// What a topic is made with. What is over is deleted by the servers, as they alone know the policy of a channel and which keys are
+/// still needed; a message is as long as the server takes it; what others write compressed is stored as it is read.
+const TOPIC_CONFIGS: [(&str, &str); 6] = [
+    ("cleanup.policy", "delete"),
+    ("retention.ms", "-1"),
+    ("retention.bytes", "-1"),
+    ("compression.type", "uncompressed"),
+    ("max.message.bytes", "134217728"),
+    ("segment.bytes", "67108864"),
+];
+
+pub(super) struct Engine {
+    pub(super) options: KafkaOptions,
+    pub(super) clock: Clock,
+    pub(super) runtime: Handle,
+    pub(super) cluster: Cluster,
+    pub(super) sink: OnceCell<Arc<dyn Sink>>,
+    pub(super) room: Room,
+    /// What the cluster calls itself, once it was asked.
+    cluster_id: OnceCell<String>,
+    channels: Mutex<HashMap<ChannelName, Arc<Channel>>>,
+    followed: Mutex<HashSet<ChannelName>>,
+    /// Channels that are about to be looked at.
+    looking: Mutex<HashSet<ChannelName>>,
+    /// The name under which batches are told apart.
+    pub(super) producer: tokio::sync::Mutex<Option<(i64, i16)>>,
+    /// Brokers whose news are waited for.
+    pub(super) tails: Mutex<HashSet<i32>>,
+    /// Rings when a channel has a place that it had not before.
+    pub(super) placed: Notify,
+    pub(super) commits: Histogram,
+    pub(super) errors: Count,
+    pub(super) keys_dropped: Count,
+    pub(super) closing: watch::Sender<bool>,
+    pub(super) is_over: AtomicBool,
+}
+
+/// A channel that this node has to do with.
+pub(super) struct Channel {
+    pub(super) name: ChannelName,
+    pub(super) topic: TopicName,
+    pub(super) lane: Lane,
+    pub(super) view: Mutex<View>,
+    pub(super) route: Mutex<Option<Route>>,
+    pub(super) queue: Mutex<Queue>,
+    /// A batch of this node that is under way, and where it was found.
+    pub(super) own: Mutex<Option<(Stamp, Option<Offset>)>>,
+    /// Who writes, and the number of the next message: batches that are sent again are known by it.
+    pub(super) numbers: Mutex<Option<Stamp>>,
+    /// Rings when the view has changed.
+    pub(super) changed: Notify,
+    /// Whether news are waited for.
+    pub(super) is_tailed: AtomicBool,
+    /// Held by whoever asks the store about it.
+    turn: tokio::sync::Mutex<()>,
+    used: Mutex<Instant>,
+}
+
+/// Appends to a channel that wait.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) appends: VecDeque<Waiting>,
+    /// Whether somebody is at it.
+    pub(super) is_written: bool,
+}
+
+/// What of a channel must be known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Need {
+    /// All that is kept.
+    pub(super) index: bool,
+    /// A topic, made if it is not there.
+    pub(super) topic: bool,
+}
+
+impl Engine {
+    pub(super) fn new(options: KafkaOptions, clock: Clock, cluster: Cluster) -> Engine {
+        Engine {
+            options,
+            clock,
+            runtime: Handle::current(),
+            cluster,
+            sink: OnceCell::new(),
+            room: Room::default(),
+            cluster_id: OnceCell::new(),
+            channels: Mutex::default(),
+            followed: Mutex::default(),
+            looking: Mutex::default(),
+            producer: tokio::sync::Mutex::default(),
+            tails: Mutex::default(),
+            placed: Notify::new(),
+            commits: Histogram::new(COMMIT_SIZES),
+            errors: Count::default(),
+            keys_dropped: Count::default(),
+            closing: watch::Sender::new(false),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn channel(&self, name: &ChannelName) -> Arc<Channel> {
+        let mut channels = self.channels.lock();
+        let channel = channels.entry(name.clone()).or_insert_with(|| {
+            Arc::new(Channel {
+                name: name.clone(),
+                topic: topics::topic(&self.options.prefix, name),
+                lane: Lane::of(xxh3_64(name.as_str().as_bytes())),
+                view: Mutex::new(View::unknown(name)),
+                route: Mutex::default(),
+                queue: Mutex::default(),
+                own: Mutex::default(),
+                numbers: Mutex::default(),
+                changed: Notify::new(),
+                is_tailed: AtomicBool::new(false),
+                turn: tokio::sync::Mutex::default(),
+                used: Mutex::new(Instant::now()),
+            })
+        });
+        *channel.used.lock() = Instant::now();
+        channel.clone()
+    }
+
+    pub(super) fn channels(&self) -> Vec<Arc<Channel>> {
+        self.channels.lock().values().cloned().collect()
+    }
+
+    pub(super) fn follow(&self, name: &ChannelName) {
+        self.followed.lock().insert(name.clone());
+    }
+
+    pub(super) fn unfollow(&self, name: &ChannelName) {
+        self.followed.lock().remove(name);
+    }
+
+    /// Forgets channels that nobody has asked about for a while.
+    pub(super) fn forget_idle(&self) {
+        let followed = self.followed.lock();
+        self.channels.lock().retain(|name, channel| {
+            let is_used = Arc::strong_count(channel) > 1 || channel.used.lock().elapsed() < IDLE;
+            is_used || followed.contains(name)
+        });
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.placed.notify_waiters();
+        self.cluster.close();
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.options.timeout
+    }
+
+    /// Makes sure that a channel is known as it is now.
+    pub(super) async fn fresh(&self, channel: &Channel, need: Need, until: Instant) -> Result<(), LogError> {
+        let late = |_| LogError::new("no answer of Kafka in time");
+        let _turn = tokio::time::timeout_at(until.into(), channel.turn.lock()).await.map_err(late)?;
+        let mut backoff = BACKOFF.0;
+        loop {
+            let attempt = self.refresh(channel, need);
+            let error = match tokio::time::timeout_at(until.into(), attempt).await.map_err(late) {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) | Err(error) => error,
+            };
+            // Whatever it was, it may be elsewhere by now.
+            *channel.route.lock() = None;
+            self.errors.add(1);
+            if self.is_over() || Instant::now() + backoff >= until {
+                return Err(error);
+            }
+            tokio::time::sleep(backoff.mul_f64(0.5 + fastrand::f64())).await;
+            backoff = (backoff * 2).min(BACKOFF.1);
+        }
+    }
+
+    async fn refresh(&self, channel: &Channel, need: Need) -> Result<(), LogError> {
+        let known = *channel.route.lock();
+        let found = match known {
+            Some(route) => Some(route),
+            None => self.locate(channel, need).await?,
+        };
+        let Some(route) = found else {
+            let mut view = channel.view.lock();
+            let news = view.unwrite(self.cluster_id(), &channel.name);
+            self.tell(channel, &view, news);
+            return Ok(());
+        };
+        *channel.route.lock() = Some(route);
+        let connection = self.reach(channel, route).await?;
+        if !channel.view.lock().is_in(route.topic, route.leader_epoch) {
+            let survey = self.survey(channel, route, &connection).await?;
+            let mut view = channel.view.lock();
+            let news = view.adopt(&survey, self.cluster_id(), &channel.name);
+            let news = news.ok_or_else(|| LogError::new("a broker of Kafka is behind the others"))?;
+            self.tell(channel, &view, news);
+            drop(view);
+            self.placed.notify_waiters();
+        }
+        self.read_on(channel, route, &connection).await?;
+        if need.index {
+            self.read_back(channel, route, &connection).await?;
+        }
+        channel.view.lock().age((self.clock)());
+        Ok(())
+    }
+
+    pub(super) async fn reach(&self, channel: &Channel, route: Route) -> Result<Arc<Connection>, LogError> {
+        self.cluster.to(route.leader, channel.lane).await.map_err(Failure::into_error)
+    }
+
+    fn cluster_id(&self) -> &str {
+        self.cluster_id.get().map_or("", String::as_str)
+    }
+
+    /// Asks where topics are.
+    pub(super) async fn routes(
+        &self,
+        topics: &[String],
+    ) -> Result<Vec<Result<Option<Route>, ResponseError>>, LogError> {
+        let (id, routes) = api::metadata(&self.cluster, topics).await?;
+        // It never changes, but for a cluster that takes another one's place: then its topics have other ids too.
+        let _ = self.cluster_id.set(id);
+        Ok(routes)
+    }
+
+    async fn locate(&self, channel: &Channel, need: Need) -> Result<Option<Route>, LogError> {
+        let topic = &channel.topic.text;
+        let routes = self.routes(std::slice::from_ref(topic)).await?;
+        let route = routes.into_iter().next().unwrap_or(Err(ResponseError::UnknownServerError));
+        if let Some(route) = route.map_err(refused)? {
+            return Ok(Some(route));
+        }
+        let configs = TOPIC_CONFIGS.map(|(name, value)| (name, value.to_owned()));
+        if need.topic {
+            let is_new = api::create(&self.cluster, topic, &configs, false).await?;
+            if is_new {
+                tracing::info!(channel = %channel.name, topic, "made a topic in Kafka");
+            }
+            return Err(LogError::new(format!("the topic {topic} is being made")));
+        }
+        let was_there = matches!(channel.view.lock().place, Place::In { .. });
+        // One broker may be behind; who makes topics is not.
+        if was_there && !api::create(&self.cluster, topic, &configs, true).await? {
+            return Err(LogError::new(format!("a broker of Kafka does not know the topic {topic} yet")));
+        }
+        Ok(None)
+    }
+
+    /// Learns what there is to know of a topic under its present leader.
+    async fn survey(
+        &self,
+        channel: &Channel,
+        route: Route,
+        connection: &Connection,
+    ) -> Result<Survey, LogError> {
+        let (topic, timeout) = (&channel.topic.text, self.options.timeout);
+        let earlier: Vec<_> = (0..route.leader_epoch).rev().take(LEADERS as usize).collect();
+        let (ends, start, end) = tokio::join!(
+            api::epoch_ends(connection, topic, route, &earlier, timeout),
+            api::offset(connection, topic, route, api::EARLIEST, timeout),
+            api::offset(connection, topic, route, api::LATEST, timeout),
+        );
+        let ends = ends.map_err(Failure::into_error)?;
+        let (start, end) = (start.map_err(Failure::into_error)?, end.map_err(Failure::into_error)?);
+        let mut trimmed = start;
+        if start < end {
+            let newest = self.fetch(route, end - 1, PAGE_BYTES, connection).await?;
+            let entries = record::decode(&channel.topic, &channel.name, newest.records)?;
+            let meta = entries.last().and_then(|entry| entry.meta.as_ref());
+            trimmed = trimmed.max(meta.map_or(0, |meta| meta.trimmed as i64));
+        }
+        Ok(Survey {
+            topic: route.topic,
+            leader_epoch: route.leader_epoch,
+            start: offset(start),
+            end: offset(end),
+            ends: ends.into_iter().map(|(epoch, end)| (epoch, offset(end))).collect(),
+            trimmed: offset(trimmed),
+        })
+    }
+
+    /// What one channel has from an offset of Kafka's on.
+    pub(super) async fn fetch(
+        &self,
+        route: Route,
+        from: i64,
+        bytes: usize,
+        connection: &Connection,
+    ) -> Result<Fetched, LogError> {
+        let wanted = Wanted { topic: route.topic, leader_epoch: route.leader_epoch, from };
+        let bounds = Bounds { wait: Duration::ZERO, bytes, partition_bytes: bytes };
+        let (_, parts) =
+            api::fetch(connection, None, &[wanted], &[], bounds).await.map_err(Failure::into_error)?;
+        parts.into_iter().next().ok_or_else(|| refused(ResponseError::UnknownServerError))
+    }
+
+    /// Takes what comes after what is known, up to the end.
+    async fn read_on(
+        &self,
+        channel: &Channel,
+        route: Route,
+        connection: &Connection,
+    ) -> Result<(), LogError> {
+        loop {
+            let from = channel.view.lock().head.get() as i64;
+            let fetched = self.fetch(route, from, PAGE_BYTES, connection).await?;
+            match fetched.error {
+                None => {}
+                Some(ResponseError::OffsetOutOfRange) => {
+                    self.find_again(channel, route, connection).await?;
+                    continue;
+                }
+                Some(error) => return Err(refused(error)),
+            }
+            let end = offset(fetched.end);
+            let is_empty = fetched.records.is_empty();
+            self.take(channel, route, fetched.records)?;
+            let head = channel.view.lock().head;
+            if head >= end {
+                return Ok(());
+            }
+            if head.get() as i64 == from && !is_empty {
+                // There are records, but no messages among them.
+                self.skip(channel, route, head.next());
+            }
+        }
+    }
+
+    /// What is known is not in the log: it ends before that, or begins after it.
+    async fn find_again(
+        &self,
+        channel: &Channel,
+        route: Route,
+        connection: &Connection,
+    ) -> Result<(), LogError> {
+        let survey = self.survey(channel, route, connection).await?;
+        let mut view = channel.view.lock();
+        if !view.is_in(route.topic, route.leader_epoch) {
+            return Ok(());
+        }
+        if view.head > survey.end {
+            tracing::error!(channel = %channel.name, known = %view.head, end = %survey.end, "Kafka has lost messages");
+            view.lose(&survey, &channel.name);
+            let news = News::Moved(view.describe());
+            self.tell(channel, &view, [news]);
+        } else {
+            let news = view.skip_to(survey.start);
+            self.tell(channel, &view, news);
+        }
+        Ok(())
+    }
+
+    fn skip(&self, channel: &Channel, route: Route, to: Offset) {
+        let mut view = channel.view.lock();
+        if view.is_in(route.topic, route.leader_epoch) {
+            let news = view.skip_to(to);
+            self.tell(channel, &view, news);
+        }
+    }
+
+    /// Reads what is kept and not known yet, from its beginning. What was read stays, whatever comes in between.
+    async fn read_back(
+        &self,
+        channel: &Channel,
+        route: Route,
+        connection: &Connection,
+    ) -> Result<(), LogError> {
+        loop {
+            let from = {
+                let view = channel.view.lock();
+                if view.is_indexed() || !view.is_in(route.topic, route.leader_epoch) {
+                    return Ok(());
+                }
+                view.index.kept.head
+            };
+            let fetched = self.fetch(route, from.get() as i64, PAGE_BYTES, connection).await?;
+            let entries = match fetched.error {
+                None => record::decode(&channel.topic, &channel.name, fetched.records)?,
+                // What is over was deleted meanwhile.
+                Some(ResponseError::OffsetOutOfRange) => Vec::new(),
+                Some(error) => return Err(refused(error)),
+            };
+            let mut view = channel.view.lock();
+            view.read_back(&entries);
+            if view.index.kept.head == from && !view.is_indexed() {
+                let start = offset(fetched.start).max(from.next()).min(view.head);
+                view.index.skip_to(start);
+            }
+        }
+    }
+
+    /// Takes records of a channel, and tells of them.
+    pub(super) fn take(&self, channel: &Channel, route: Route, records: Bytes) -> Result<(), LogError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let entries = record::decode(&channel.topic, &channel.name, records)?;
+        let mut view = channel.view.lock();
+        if !view.is_in(route.topic, route.leader_epoch) {
+            return Ok(());
+        }
+        if let Some((own, found)) = &mut *channel.own.lock()
+            && let Some(entry) = entries.iter().find(|entry| entry.stamp == *own)
+        {
+            *found = Some(entry.offset);
+        }
+        let (news, dropped) = view.take(&channel.name, entries);
+        self.keys_dropped.add(dropped);
+        self.tell(channel, &view, news);
+        Ok(())
+    }
+
+    /// Tells of a channel. Whoever has its view locked makes the order.
+    fn tell(&self, channel: &Channel, _view: &View, news: impl IntoIterator<Item = News>) {
+        let Some(sink) = self.sink.get() else { return };
+        let mut commits = Vec::new();
+        for news in news {
+            match news {
+                News::Commit(commit) => commits.push(commit),
+                News::Moved(head) => {
+                    if !commits.is_empty() {
+                        sink.committed(std::mem::take(&mut commits));
+                    }
+                    sink.moved(&channel.name, head);
+                }
+            }
+        }
+        if !commits.is_empty() {
+            sink.committed(commits);
+        }
+        channel.changed.notify_waiters();
+    }
+
+    /// Learns which messages of a channel are too old, where not all that is kept was read.
+    pub(super) async fn age(&self, channel: &Channel, policy: &Policy) -> Result<(), LogError> {
+        let Some(age) = policy.max_age else { return Ok(()) };
+        let now = (self.clock)();
+        let asks = {
+            let view = channel.view.lock();
+            !view.is_indexed() && view.trimmed() < view.head
+        };
+        let Some(route) = (*channel.route.lock()).filter(|_| asks) else { return Ok(()) };
+        let connection = self.reach(channel, route).await?;
+        let (topic, since) = (&channel.topic.text, oldest(now, age));
+        let first = api::offset(&connection, topic, route, since, self.options.timeout).await;
+        let first = first.map_err(Failure::into_error)?;
+        let mut view = channel.view.lock();
+        if view.is_in(route.topic, route.leader_epoch) {
+            let trimmed = if first < 0 { view.head } else { offset(first) };
+            view.trim(trimmed);
+        }
+        Ok(())
+    }
+
+    /// Looks at a channel in the background: what is known of it is not so any more.
+    pub(super) fn look_soon(self: &Arc<Engine>, channel: &Arc<Channel>) {
+        if !self.looking.lock().insert(channel.name.clone()) {
+            return;
+        }
+        let (engine, channel) = (self.clone(), channel.clone());
+        self.runtime.spawn(async move {
+            let looked = engine.fresh(&channel, Need::default(), engine.deadline()).await;
+            engine.looking.lock().remove(&channel.name);
+            if let Err(error) = looked {
+                tracing::warn!(channel = %channel.name, %error, "cannot look at a channel");
+            }
+        });
+    }
+
+    /// Lets Kafka delete what nobody needs any more.
+    pub(super) fn purge(self: &Arc<Engine>, channel: &Arc<Channel>, least: u64) {
+        let now = (self.clock)();
+        let needed = {
+            let mut view = channel.view.lock();
+            if !view.is_indexed() {
+                return;
+            }
+            let needed = view.index.needed_from(now);
+            if needed.since(view.index.purged) < least {
+                return;
+            }
+            view.index.purged = needed;
+            needed
+        };
+        let Some(route) = *channel.route.lock() else { return };
+        let (engine, channel) = (self.clone(), channel.clone());
+        self.runtime.spawn(async move {
+            let Ok(connection) = engine.reach(&channel, route).await else { return };
+            let (topic, timeout) = (&channel.topic.text, engine.options.timeout);
+            let deleted = api::delete_before(&connection, topic, needed.get() as i64, timeout).await;
+            if let Err(failure) = deleted {
+                // The next one deletes it too.
+                let error = failure.into_error();
+                tracing::warn!(channel = %channel.name, %error, "what is over is not deleted in Kafka");
+            }
+        });
+    }
+}
+
+/// The time of the oldest message that is not too old.
+fn oldest(now: Millis, age: Duration) -> i64 {
+    let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    i64::try_from(now.0).unwrap_or(i64::MAX).saturating_sub(age).saturating_add(1).max(0)
+}
+
+fn offset(kafka: i64) -> Offset {
+    Offset::new(u64::try_from(kafka).unwrap_or(0))
+}
