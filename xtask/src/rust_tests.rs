@@ -23,6 +23,7 @@ pub(crate) fn test(arguments: &[&str]) -> Result<(), String> {
     install::strace()?;
     install::redis()?;
     install::nats()?;
+    install::kafka()?;
     install::proxies()?;
     install::pebble()?;
     let this = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;

@@ -8,11 +8,12 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use plainwire_hub::{Item, Start};
-use plainwire_log::Log;
 use plainwire_log::disk::{DiskLog, DiskOptions};
+use plainwire_log::kafka::KafkaLog;
 use plainwire_log::memory::MemoryLog;
 use plainwire_log::nats::NatsLog;
 use plainwire_log::redis::RedisLog;
+use plainwire_log::{Log, LogError};
 use plainwire_protocol::{ChannelName, Control, EventName, Json, Message, Position, Problem, Target};
 use tokio::net::TcpListener;
 
@@ -148,6 +149,7 @@ impl Builder {
     /// If the data directory is in use, damaged, or cannot be written, or the certificate cannot be used.
     pub async fn start(self) -> Result<Plainwire, StartError> {
         let Builder { config, log, dev, recover } = self;
+        config.check_engine().map_err(LogError::new)?;
         let tls = Tls::start(&config)?;
         let log = match log {
             Some(log) => log,
@@ -171,6 +173,7 @@ async fn open_log(config: &Config, recover: bool) -> Result<Arc<dyn Log>, StartE
     match config.server.engine {
         Engine::Redis => Ok(Arc::new(RedisLog::open(config.redis.options())?)),
         Engine::Nats => Ok(Arc::new(NatsLog::open(config.nats.options())?)),
+        Engine::Kafka => Ok(Arc::new(KafkaLog::open(config.kafka.options().map_err(LogError::new)?)?)),
         Engine::Memory => Ok(Arc::new(MemoryLog::new(fastrand::u64(..)))),
         Engine::Disk => {
             let data = config.server.data.clone();

@@ -140,6 +140,7 @@ impl Node {
     pub(crate) async fn reload(&self, mut config: Config) -> Result<(), String> {
         let before = self.config().clone();
         keep(&before, &mut config);
+        config.check_engine()?;
         let config = Arc::new(config);
         let tls = self.tls.as_ref().map(|tls| Ok((tls, tls.prepare(&config)?)));
         let tls = tls.transpose().map_err(|error: TlsError| format!("[tls]: {error}"))?;
@@ -258,6 +259,10 @@ fn keep(before: &Config, config: &mut Config) {
     if config.nats.options() != before.nats.options() {
         config.nats.clone_from(&before.nats);
         kept.push("[nats]");
+    }
+    if format!("{:?}", config.kafka) != format!("{:?}", before.kafka) {
+        config.kafka.clone_from(&before.kafka);
+        kept.push("[kafka]");
     }
     if config.is_encrypted() != before.is_encrypted() {
         config.tls.clone_from(&before.tls);

@@ -32,6 +32,7 @@ reasons! {
     "channel_name" [400] "the path is no channel's name";
     "channels" [503] "too many channels are in use";
     "command_failed" [400] "a command has no result for these values";
+    "condition" [501] "the store cannot compare before it appends, as `If-Match` on a publish asks";
     "connections" [429, 503] "too many connections are open: of one address or principal (429), or in all (503)";
     "credential" [401] "the token of the admin listener is wrong";
     "credentials" [400] "the token came in two ways at once, or its carrier is malformed";

@@ -90,9 +90,8 @@ pub(super) async fn metadata(
     topics: &[String],
 ) -> Result<(String, Vec<Result<Option<Route>, ResponseError>>), LogError> {
     let wanted = topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(name(topic))));
-    let request = MetadataRequest::default()
-        .with_topics(Some(wanted.collect()))
-        .with_allow_auto_topic_creation(false);
+    let request =
+        MetadataRequest::default().with_topics(Some(wanted.collect())).with_allow_auto_topic_creation(false);
     let connection = cluster.any().await.map_err(Failure::into_error)?;
     let answer: Result<MetadataResponse, _> =
         connection.call(ApiKey::Metadata, &request, cluster.timeout()).await;
@@ -126,10 +125,7 @@ pub(super) async fn metadata(
     Ok((cluster_id, routes.collect()))
 }
 
-fn topic_is(
-    said: &kafka_protocol::messages::metadata_response::MetadataResponseTopic,
-    topic: &str,
-) -> bool {
+fn topic_is(said: &kafka_protocol::messages::metadata_response::MetadataResponseTopic, topic: &str) -> bool {
     said.name.as_ref().is_some_and(|name| name.0.as_str() == topic)
 }
 
@@ -228,8 +224,7 @@ pub(super) async fn offset(
     let wanted =
         ListOffsetsPartition::default().with_current_leader_epoch(route.leader_epoch).with_timestamp(time);
     let wanted = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![wanted]);
-    let request =
-        ListOffsetsRequest::default().with_replica_id(BrokerId(READER)).with_topics(vec![wanted]);
+    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(READER)).with_topics(vec![wanted]);
     let answer: ListOffsetsResponse = connection.call(ApiKey::ListOffsets, &request, timeout).await?;
     let said = answer.topics.first().and_then(|topic| topic.partitions.first());
     let said = said.ok_or(Failure::Refused(ResponseError::UnknownServerError))?;
@@ -318,8 +313,7 @@ pub(super) async fn delete_before(
 ) -> Result<(), Failure> {
     let wanted = DeleteRecordsPartition::default().with_offset(offset);
     let wanted = DeleteRecordsTopic::default().with_name(name(topic)).with_partitions(vec![wanted]);
-    let request =
-        DeleteRecordsRequest::default().with_topics(vec![wanted]).with_timeout_ms(millis(timeout));
+    let request = DeleteRecordsRequest::default().with_topics(vec![wanted]).with_timeout_ms(millis(timeout));
     let answer: DeleteRecordsResponse =
         connection.call(ApiKey::DeleteRecords, &request, timeout + ON_THE_WAY).await?;
     let said = answer.topics.first().and_then(|topic| topic.partitions.first());

@@ -36,6 +36,9 @@ impl Lane {
     }
 }
 
+/// To which broker, if it must be that one, and for what.
+type Use = (Option<i32>, Lane);
+
 /// The brokers of one cluster.
 pub(super) struct Cluster {
     bootstrap: Vec<(String, u16)>,
@@ -43,7 +46,7 @@ pub(super) struct Cluster {
     timeout: Duration,
     /// Where brokers say they are.
     brokers: Mutex<HashMap<i32, (String, u16)>>,
-    slots: Mutex<HashMap<(Option<i32>, Lane), Arc<Slot>>>,
+    slots: Mutex<HashMap<Use, Arc<Slot>>>,
     is_closed: std::sync::atomic::AtomicBool,
 }
 
@@ -97,11 +100,7 @@ impl Cluster {
         self.connect((Some(broker), lane), &[place.ok_or_else(unknown)?]).await
     }
 
-    async fn connect(
-        &self,
-        slot: (Option<i32>, Lane),
-        places: &[(String, u16)],
-    ) -> Result<Arc<Connection>, Failure> {
+    async fn connect(&self, slot: Use, places: &[(String, u16)]) -> Result<Arc<Connection>, Failure> {
         let slot = self.slots.lock().entry(slot).or_default().clone();
         let mut state = slot.0.lock().await;
         if self.is_closed.load(std::sync::atomic::Ordering::Acquire) {

@@ -103,7 +103,7 @@ impl Connection {
         timeout: Duration,
     ) -> Result<Connection, LogError> {
         let failed = |error: std::io::Error| {
-            LogError::new(format!("no connection to Kafka at {host}:{port}: {error}"))
+            LogError::new(format!("cannot connect to Kafka at {host}:{port}: {error}"))
         };
         let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
@@ -257,7 +257,8 @@ fn frame<Q: Encodable + HeaderVersion>(key: ApiKey, version: i16, request: &Q) -
     frame.put_u32(0);
     header.encode(&mut frame, Q::header_version(version)).map_err(wrong)?;
     request.encode(&mut frame, version).map_err(wrong)?;
-    let length = u32::try_from(frame.len() - 4).map_err(|_| LogError::new("a request to Kafka is too long"))?;
+    let length =
+        u32::try_from(frame.len() - 4).map_err(|_| LogError::new("a request to Kafka is too long"))?;
     frame[..4].copy_from_slice(&length.to_be_bytes());
     Ok(frame.freeze())
 }
@@ -287,10 +288,7 @@ async fn write(
 }
 
 /// Until the connection ends, or says something that is no answer.
-async fn read(
-    mut reader: ReadHalf<Box<dyn Stream>>,
-    sent: Arc<Mutex<VecDeque<oneshot::Sender<Bytes>>>>,
-) {
+async fn read(mut reader: ReadHalf<Box<dyn Stream>>, sent: Arc<Mutex<VecDeque<oneshot::Sender<Bytes>>>>) {
     loop {
         let Ok(length) = reader.read_u32().await else { return };
         let length = length as usize;

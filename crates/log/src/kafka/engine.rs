@@ -14,12 +14,12 @@ use tokio::sync::{Notify, OnceCell, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::KafkaOptions;
-use super::api::{self, Bounds, Fetched, Route, Wanted};
+use super::api::{self, Route};
 use super::cluster::{Cluster, Lane};
 use super::connection::{Connection, Failure, refused};
 use super::record::{self, Stamp};
 use super::topics::{self, TopicName};
-use super::view::{News, Place, Survey, View};
+use super::view::{News, Place, View};
 use crate::stats::{COMMIT_SIZES, Count, Histogram};
 use crate::waiting::{Room, Waiting};
 use crate::{Clock, LogError, Policy, Sink};
@@ -28,10 +28,10 @@ use crate::{Clock, LogError, Policy, Sink};
 pub(super) const PAGE_BYTES: usize = 1 << 20;
 /// How long to wait before something that failed is tried again: random, up to a limit that doubles from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+/// How often it is asked which messages of a channel are too old.
+const AGED: Duration = Duration::from_secs(1);
 /// How long what is known of a channel is kept that nobody follows.
 const IDLE: Duration = Duration::from_secs(60);
-/// Earlier leaders that are asked about: as many as a lineage remembers.
-const LEADERS: i32 = plainwire_protocol::MAX_ANCESTORS as i32;
 /// What a topic is made with. What is over is deleted by the servers, as they alone know the policy of a channel and which keys are
 /// still needed; a message is as long as the server takes it; what others write compressed is stored as it is read.
 const TOPIC_CONFIGS: [(&str, &str); 6] = [
@@ -83,6 +83,8 @@ pub(super) struct Channel {
     pub(super) numbers: Mutex<Option<Stamp>>,
     /// Rings when the view has changed.
     pub(super) changed: Notify,
+    /// How long messages are kept, as whoever opened it said, and when it was last asked which are too old.
+    age: Mutex<(Option<Duration>, Option<Instant>)>,
     /// Whether news are waited for.
     pub(super) is_tailed: AtomicBool,
     /// Held by whoever asks the store about it.
@@ -144,6 +146,7 @@ impl Engine {
                 own: Mutex::default(),
                 numbers: Mutex::default(),
                 changed: Notify::new(),
+                age: Mutex::default(),
                 is_tailed: AtomicBool::new(false),
                 turn: tokio::sync::Mutex::default(),
                 used: Mutex::new(Instant::now()),
@@ -283,149 +286,6 @@ impl Engine {
         Ok(None)
     }
 
-    /// Learns what there is to know of a topic under its present leader.
-    async fn survey(
-        &self,
-        channel: &Channel,
-        route: Route,
-        connection: &Connection,
-    ) -> Result<Survey, LogError> {
-        let (topic, timeout) = (&channel.topic.text, self.options.timeout);
-        let earlier: Vec<_> = (0..route.leader_epoch).rev().take(LEADERS as usize).collect();
-        let (ends, start, end) = tokio::join!(
-            api::epoch_ends(connection, topic, route, &earlier, timeout),
-            api::offset(connection, topic, route, api::EARLIEST, timeout),
-            api::offset(connection, topic, route, api::LATEST, timeout),
-        );
-        let ends = ends.map_err(Failure::into_error)?;
-        let (start, end) = (start.map_err(Failure::into_error)?, end.map_err(Failure::into_error)?);
-        let mut trimmed = start;
-        if start < end {
-            let newest = self.fetch(route, end - 1, PAGE_BYTES, connection).await?;
-            let entries = record::decode(&channel.topic, &channel.name, newest.records)?;
-            let meta = entries.last().and_then(|entry| entry.meta.as_ref());
-            trimmed = trimmed.max(meta.map_or(0, |meta| meta.trimmed as i64));
-        }
-        Ok(Survey {
-            topic: route.topic,
-            leader_epoch: route.leader_epoch,
-            start: offset(start),
-            end: offset(end),
-            ends: ends.into_iter().map(|(epoch, end)| (epoch, offset(end))).collect(),
-            trimmed: offset(trimmed),
-        })
-    }
-
-    /// What one channel has from an offset of Kafka's on.
-    pub(super) async fn fetch(
-        &self,
-        route: Route,
-        from: i64,
-        bytes: usize,
-        connection: &Connection,
-    ) -> Result<Fetched, LogError> {
-        let wanted = Wanted { topic: route.topic, leader_epoch: route.leader_epoch, from };
-        let bounds = Bounds { wait: Duration::ZERO, bytes, partition_bytes: bytes };
-        let (_, parts) =
-            api::fetch(connection, None, &[wanted], &[], bounds).await.map_err(Failure::into_error)?;
-        parts.into_iter().next().ok_or_else(|| refused(ResponseError::UnknownServerError))
-    }
-
-    /// Takes what comes after what is known, up to the end.
-    async fn read_on(
-        &self,
-        channel: &Channel,
-        route: Route,
-        connection: &Connection,
-    ) -> Result<(), LogError> {
-        loop {
-            let from = channel.view.lock().head.get() as i64;
-            let fetched = self.fetch(route, from, PAGE_BYTES, connection).await?;
-            match fetched.error {
-                None => {}
-                Some(ResponseError::OffsetOutOfRange) => {
-                    self.find_again(channel, route, connection).await?;
-                    continue;
-                }
-                Some(error) => return Err(refused(error)),
-            }
-            let end = offset(fetched.end);
-            let is_empty = fetched.records.is_empty();
-            self.take(channel, route, fetched.records)?;
-            let head = channel.view.lock().head;
-            if head >= end {
-                return Ok(());
-            }
-            if head.get() as i64 == from && !is_empty {
-                // There are records, but no messages among them.
-                self.skip(channel, route, head.next());
-            }
-        }
-    }
-
-    /// What is known is not in the log: it ends before that, or begins after it.
-    async fn find_again(
-        &self,
-        channel: &Channel,
-        route: Route,
-        connection: &Connection,
-    ) -> Result<(), LogError> {
-        let survey = self.survey(channel, route, connection).await?;
-        let mut view = channel.view.lock();
-        if !view.is_in(route.topic, route.leader_epoch) {
-            return Ok(());
-        }
-        if view.head > survey.end {
-            tracing::error!(channel = %channel.name, known = %view.head, end = %survey.end, "Kafka has lost messages");
-            view.lose(&survey, &channel.name);
-            let news = News::Moved(view.describe());
-            self.tell(channel, &view, [news]);
-        } else {
-            let news = view.skip_to(survey.start);
-            self.tell(channel, &view, news);
-        }
-        Ok(())
-    }
-
-    fn skip(&self, channel: &Channel, route: Route, to: Offset) {
-        let mut view = channel.view.lock();
-        if view.is_in(route.topic, route.leader_epoch) {
-            let news = view.skip_to(to);
-            self.tell(channel, &view, news);
-        }
-    }
-
-    /// Reads what is kept and not known yet, from its beginning. What was read stays, whatever comes in between.
-    async fn read_back(
-        &self,
-        channel: &Channel,
-        route: Route,
-        connection: &Connection,
-    ) -> Result<(), LogError> {
-        loop {
-            let from = {
-                let view = channel.view.lock();
-                if view.is_indexed() || !view.is_in(route.topic, route.leader_epoch) {
-                    return Ok(());
-                }
-                view.index.kept.head
-            };
-            let fetched = self.fetch(route, from.get() as i64, PAGE_BYTES, connection).await?;
-            let entries = match fetched.error {
-                None => record::decode(&channel.topic, &channel.name, fetched.records)?,
-                // What is over was deleted meanwhile.
-                Some(ResponseError::OffsetOutOfRange) => Vec::new(),
-                Some(error) => return Err(refused(error)),
-            };
-            let mut view = channel.view.lock();
-            view.read_back(&entries);
-            if view.index.kept.head == from && !view.is_indexed() {
-                let start = offset(fetched.start).max(from.next()).min(view.head);
-                view.index.skip_to(start);
-            }
-        }
-    }
-
     /// Takes records of a channel, and tells of them.
     pub(super) fn take(&self, channel: &Channel, route: Route, records: Bytes) -> Result<(), LogError> {
         if records.is_empty() {
@@ -448,7 +308,7 @@ impl Engine {
     }
 
     /// Tells of a channel. Whoever has its view locked makes the order.
-    fn tell(&self, channel: &Channel, _view: &View, news: impl IntoIterator<Item = News>) {
+    pub(super) fn tell(&self, channel: &Channel, _view: &View, news: impl IntoIterator<Item = News>) {
         let Some(sink) = self.sink.get() else { return };
         let mut commits = Vec::new();
         for news in news {
@@ -468,9 +328,20 @@ impl Engine {
         channel.changed.notify_waiters();
     }
 
+    /// Learns how a channel is kept.
+    pub(super) fn open(&self, channel: &Channel, policy: &Policy) {
+        let mut age = channel.age.lock();
+        if age.0 != policy.max_age {
+            *age = (policy.max_age, None);
+        }
+    }
+
     /// Learns which messages of a channel are too old, where not all that is kept was read.
-    pub(super) async fn age(&self, channel: &Channel, policy: &Policy) -> Result<(), LogError> {
-        let Some(age) = policy.max_age else { return Ok(()) };
+    pub(super) async fn age(&self, channel: &Channel) -> Result<(), LogError> {
+        let (Some(age), last) = *channel.age.lock() else { return Ok(()) };
+        if last.is_some_and(|last| last.elapsed() < AGED) {
+            return Ok(());
+        }
         let now = (self.clock)();
         let asks = {
             let view = channel.view.lock();
@@ -483,6 +354,7 @@ impl Engine {
         let first = first.map_err(Failure::into_error)?;
         let mut view = channel.view.lock();
         if view.is_in(route.topic, route.leader_epoch) {
+            channel.age.lock().1 = Some(Instant::now());
             let trimmed = if first < 0 { view.head } else { offset(first) };
             view.trim(trimmed);
         }
@@ -540,6 +412,6 @@ fn oldest(now: Millis, age: Duration) -> i64 {
     i64::try_from(now.0).unwrap_or(i64::MAX).saturating_sub(age).saturating_add(1).max(0)
 }
 
-fn offset(kafka: i64) -> Offset {
+pub(super) fn offset(kafka: i64) -> Offset {
     Offset::new(u64::try_from(kafka).unwrap_or(0))
 }

@@ -5,6 +5,7 @@
 //! of its leaders ([`view`]), so that whatever a leader has lost is found out from what the present one says of the earlier ones.
 
 mod api;
+mod catch_up;
 mod cluster;
 mod connection;
 mod engine;
@@ -25,8 +26,8 @@ use plainwire_protocol::{ChannelName, Offset, Position};
 
 use self::cluster::Cluster;
 use self::engine::{Engine, Need};
-pub use self::security::{SaslMechanism, SaslOptions};
 use self::security::Security;
+pub use self::security::{SaslMechanism, SaslOptions};
 use crate::{
     Append, AppendError, Appended, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
     system_clock, waiting,
@@ -63,11 +64,15 @@ pub fn is_prefix(text: &str) -> bool {
     topics::is_prefix(text)
 }
 
+/// What is wrong is not repeated: there may be a password in it.
 fn broker(text: &str) -> Result<(String, u16), String> {
+    if text.contains('@') {
+        return Err("a broker is \"host:port\": who you are is said by `user` and `password_file`".into());
+    }
     let (host, port) = text.rsplit_once(':').ok_or("a broker is \"host:port\"")?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port = port.parse().map_err(|_| format!("{port:?} is no port"))?;
-    match host.is_empty() || host.contains(['/', '@', ' ']) {
+    let port = port.parse().map_err(|_| "a broker is \"host:port\", with a port of 0 to 65535")?;
+    match host.is_empty() || host.contains(['/', ' ']) {
         true => Err("a broker is \"host:port\"".into()),
         false => Ok((host.to_owned(), port)),
     }
@@ -136,10 +141,10 @@ impl Log for KafkaLog {
         policy: &Arc<Policy>,
     ) -> BoxFuture<'static, Result<Head, LogError>> {
         let (engine, channel) = (self.engine.clone(), self.engine.channel(channel));
-        let policy = policy.clone();
+        engine.open(&channel, policy);
         async move {
             engine.fresh(&channel, Need::default(), engine.deadline()).await?;
-            engine.age(&channel, &policy).await?;
+            engine.age(&channel).await?;
             let head = channel.view.lock().describe();
             Ok(head)
         }

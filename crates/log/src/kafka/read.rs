@@ -20,6 +20,7 @@ pub(super) async fn page(
 ) -> Result<Page, LogError> {
     let until = engine.deadline();
     engine.fresh(channel, Need::default(), until).await?;
+    engine.age(channel).await?;
     let (position, trimmed) = {
         let view = channel.view.lock();
         (view.position(), view.trimmed())

@@ -64,10 +64,7 @@ impl Security {
     ///
     /// # Errors
     /// If no certificate can be for that host.
-    pub(super) fn tls(
-        &self,
-        host: &str,
-    ) -> Result<Option<(&TlsConnector, ServerName<'static>)>, LogError> {
+    pub(super) fn tls(&self, host: &str) -> Result<Option<(&TlsConnector, ServerName<'static>)>, LogError> {
         let wrong = |_| LogError::new(format!("no certificate can be for {host:?}"));
         let Some(tls) = &self.tls else { return Ok(None) };
         Ok(Some((tls, ServerName::try_from(host.to_owned()).map_err(wrong)?)))
@@ -104,7 +101,8 @@ impl Exchange {
     /// # Errors
     /// If the broker cannot be believed.
     pub(super) fn step(&mut self, challenge: &[u8]) -> Result<Option<Bytes>, LogError> {
-        let nonce = || STANDARD.encode(getrandom::u64().expect("the system has random numbers").to_be_bytes());
+        let nonce =
+            || STANDARD.encode(getrandom::u64().expect("the system has random numbers").to_be_bytes());
         self.step_with(challenge, &format!("{}{}{}", nonce(), nonce(), nonce()))
     }
 
@@ -162,9 +160,7 @@ fn prove(
     let iterations = iterations.ok_or_else(|| distrusted("too many iterations, or none"))?;
 
     let (derive, sign, hash) = match mechanism {
-        SaslMechanism::ScramSha512 => {
-            (pbkdf2::PBKDF2_HMAC_SHA512, hmac::HMAC_SHA512, &digest::SHA512)
-        }
+        SaslMechanism::ScramSha512 => (pbkdf2::PBKDF2_HMAC_SHA512, hmac::HMAC_SHA512, &digest::SHA512),
         _ => (pbkdf2::PBKDF2_HMAC_SHA256, hmac::HMAC_SHA256, &digest::SHA256),
     };
     let mut salted = vec![0; hash.output_len()];
@@ -198,7 +194,8 @@ mod tests {
     /// The example of RFC 7677, section 3.
     #[test]
     fn scram_is_as_in_the_rfc_and_the_server_must_prove_itself_too() {
-        let challenge = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+        let challenge =
+            b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
         let begun = || {
             let mut exchange = exchange(SaslMechanism::ScramSha256);
             let first = exchange.step_with(b"", "rOprNGfwEbeRWgbNEkqO").unwrap();

@@ -20,7 +20,7 @@ const WAIT: Duration = Duration::from_millis(50);
 const BYTES: usize = 16 << 20;
 /// How long to wait before a broker that failed is asked again: random, up to a limit that doubles from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// How often it is asked whether channels that have no topic have one now, for each [`ASKED`] of them.
+/// How often it is asked where channels are that are nowhere, for each [`ASKED`] of them.
 const SEEK: Duration = Duration::from_millis(100);
 /// Topics that are asked about at a time.
 const ASKED: usize = 256;
@@ -50,27 +50,32 @@ pub(super) async fn keep(engine: Weak<Engine>) {
                 strong.runtime.spawn(tail(engine.clone(), route.leader));
             }
         }
-        let places = |channel: &&Arc<Channel>| channel.view.lock().place == Place::Unwritten;
-        let unwritten: Vec<_> = channels.iter().filter(places).cloned().collect();
+        let is_sought = |channel: &&Arc<Channel>| match channel.view.lock().place {
+            Place::Unknown => false,
+            Place::Unwritten => true,
+            Place::In { .. } => channel.route.lock().is_none(),
+        };
+        let sought: Vec<_> = channels.iter().filter(is_sought).cloned().collect();
         drop(channels);
-        let wait = SEEK * (1 + unwritten.len() / ASKED) as u32;
-        for some in unwritten.chunks(ASKED) {
+        let wait = SEEK * (1 + sought.len() / ASKED) as u32;
+        for some in sought.chunks(ASKED) {
             seek(&strong, some).await;
         }
-        drop(unwritten);
+        drop(sought);
         let placed = strong.placed.notified();
         // A channel that has a place now may have one on a broker that nobody listens to.
         let _ = tokio::time::timeout(wait, placed).await;
     }
 }
 
-/// Looks whether channels have a topic by now.
+/// Looks whether channels have a topic by now, and where those are that were elsewhere.
 async fn seek(engine: &Arc<Engine>, channels: &[Arc<Channel>]) {
     let topics: Vec<_> = channels.iter().map(|channel| channel.topic.text.clone()).collect();
     // Whoever needs to know says what went wrong.
     let Ok(routes) = engine.routes(&topics).await else { return };
     for (channel, route) in channels.iter().zip(routes) {
-        if let Ok(Some(_)) = route {
+        let was_there = channel.view.lock().place != Place::Unwritten;
+        if matches!(route, Ok(found) if was_there || found.is_some()) {
             engine.look_soon(channel);
         }
     }
@@ -139,8 +144,7 @@ async fn listen(
     let wanted: HashMap<_, _> = tailed.iter().map(|(topic, tailed)| (*topic, now(topic, tailed))).collect();
     let changed: Vec<_> =
         wanted.values().filter(|wanted| told.wanted.get(&wanted.topic) != Some(wanted)).copied().collect();
-    let forgotten: Vec<_> =
-        told.wanted.keys().filter(|topic| !wanted.contains_key(topic)).copied().collect();
+    let forgotten: Vec<_> = told.wanted.keys().filter(|topic| !wanted.contains_key(topic)).copied().collect();
     let bounds = Bounds { wait: WAIT, bytes: BYTES, partition_bytes: PAGE_BYTES };
     let (id, parts) = api::fetch(&connection, Some(told.session), &changed, &forgotten, bounds).await?;
     told.session = match (id, told.session.epoch) {

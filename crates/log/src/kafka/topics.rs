@@ -23,8 +23,7 @@ pub(super) struct TopicName {
 
 /// Whether topics may begin with this: 1 to 64 letters, digits and `-` of ASCII.
 pub(super) fn is_prefix(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// The topic of a channel, for servers with this prefix.
@@ -71,8 +70,8 @@ mod tests {
     fn no_two_names_collide_not_even_to_kafka() {
         let long = |end: &str| format!("{}{end}", "ü".repeat(100));
         let names = [
-            "a/b", "a.b", "a_b", "a-b", "a-2eb", "a/2eb", "a.2eb", "ab", "A/b", "a/b/c", "a-/b", "a/-b", "--a",
-            "--", "a--b", "é", "-c3-a9", "c3a9", "-2d-2d",
+            "a/b", "a.b", "a_b", "a-b", "a-2eb", "a/2eb", "a.2eb", "ab", "A/b", "a/b/c", "a-/b", "a/-b",
+            "--a", "--", "a--b", "é", "-c3-a9", "c3a9", "-2d-2d",
         ];
         let names = names.map(str::to_owned).into_iter().chain([long("1"), long("2")]);
         let topics: Vec<_> = names.map(|name| text("p", &name)).collect();
@@ -82,7 +81,10 @@ mod tests {
         assert_ne!(text("p", "a/b"), text("p-a", "b"));
         for topic in topics {
             assert!(topic.len() <= MAX_BYTES, "{topic}");
-            assert!(topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)), "{topic}");
+            assert!(
+                topic.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)),
+                "{topic}"
+            );
         }
     }
 

@@ -190,8 +190,7 @@ impl View {
                 dropped += self.index.push(&entry, self.epoch);
             }
             self.head = entry.offset;
-            let (more, trimmed) =
-                entry.meta.as_ref().map_or((false, 0), |meta| (meta.more, meta.trimmed));
+            let (more, trimmed) = entry.meta.as_ref().map_or((false, 0), |meta| (meta.more, meta.trimmed));
             self.trimmed = self.trimmed.max(Offset::new(trimmed).min(self.head));
             messages.push(entry.message(channel, Position::new(self.epoch, self.head)));
             if !more {

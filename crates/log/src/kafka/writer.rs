@@ -238,7 +238,11 @@ impl Engine {
             tokio::time::sleep(backoff.mul_f64(0.5 + fastrand::f64())).await;
             backoff = (backoff * 2).min(BACKOFF.1);
             *channel.route.lock() = None;
-            if self.fresh(channel, Need { index: false, topic: !is_in_doubt }, Instant::now() + BACKOFF.1).await.is_ok() {
+            if self
+                .fresh(channel, Need { index: false, topic: !is_in_doubt }, Instant::now() + BACKOFF.1)
+                .await
+                .is_ok()
+            {
                 let place = channel.view.lock().place;
                 let is_same = matches!(place, Place::In { topic: present, .. } if present == topic);
                 if !is_same && is_in_doubt {
@@ -266,8 +270,7 @@ impl Engine {
                     (view.head, view.trimmed())
                 };
                 let appends = batch.iter().map(|waiting| &waiting.append);
-                let bytes =
-                    record::encode(&channel.topic, appends, stamp, known).map_err(Failure::Unsent)?;
+                let bytes = record::encode(&channel.topic, appends, stamp, known).map_err(Failure::Unsent)?;
                 *channel.own.lock() = Some((stamp, None));
                 let count: usize = batch.iter().map(|waiting| waiting.append.messages.len()).sum();
                 let sequence = stamp.sequence + i32::try_from(count).unwrap_or(i32::MAX);
@@ -276,7 +279,8 @@ impl Engine {
             }
         };
         let route = *channel.route.lock();
-        let route = route.ok_or_else(|| Failure::Unsent(LogError::new("the channel's leader is not known")))?;
+        let route =
+            route.ok_or_else(|| Failure::Unsent(LogError::new("the channel's leader is not known")))?;
         let connection = self.cluster.to(route.leader, channel.lane).await?;
         api::produce(&connection, &channel.topic.text, bytes, self.options.timeout).await
     }
@@ -295,13 +299,7 @@ impl Engine {
     }
 
     /// Waits until the sink was told of what Kafka has taken.
-    async fn confirm(
-        &self,
-        channel: &Channel,
-        base: i64,
-        topic: uuid::Uuid,
-        until: Instant,
-    ) -> Sent {
+    async fn confirm(&self, channel: &Channel, base: i64, topic: uuid::Uuid, until: Instant) -> Sent {
         let mut found = None;
         let mut is_elsewhere = false;
         let last = u64::try_from(base).unwrap_or(u64::MAX);
@@ -322,8 +320,7 @@ impl Engine {
 
     /// Tells those who have waited long enough.
     fn give_up_waiting(&self, batch: &mut Vec<Waiting>, is_in_doubt: bool, error: &LogError) {
-        while is_in_doubt
-            && batch.first().is_some_and(|first| first.since.elapsed() >= self.options.timeout)
+        while is_in_doubt && batch.first().is_some_and(|first| first.since.elapsed() >= self.options.timeout)
         {
             self.room.done(batch.remove(0), Err(AppendError::Unknown(error.clone())));
         }

@@ -3,13 +3,15 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fmt::Write as _;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use super::process::{free_port, signal};
 
 /// How long a broker may take to start, beside other tests on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -20,31 +22,29 @@ const STARTED: &str = "Kafka Server started";
 pub(crate) struct Kafka {
     child: Option<Child>,
     ports: (u16, u16),
-    /// Where it tells clients to connect to, if not where it listens.
-    advertised: Option<u16>,
+    /// Further ports on which it listens, and to which clients of each are told to connect.
+    ways: Vec<(u16, u16)>,
     data: tempfile::TempDir,
 }
 
 /// Where `cargo xtask` has put the jars.
 fn jars() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).unwrap_or_else(|| {
-        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().join("target")
-    });
-    let jars = target.join("kafka");
-    assert!(jars.is_dir(), "{} is missing: `cargo xtask install` brings it", jars.display());
+    // This is below PROFILE/deps in the target directory.
+    let this = std::env::current_exe().unwrap();
+    let jars = this.ancestors().nth(3).unwrap().join("kafka");
+    assert!(jars.is_dir(), "{} is missing: `cargo xtask test rust` brings it", jars.display());
     jars
 }
 
 impl Kafka {
     /// Starts one.
     pub(crate) fn start() -> Kafka {
-        Kafka::start_behind(None)
+        Kafka::start_behind(Vec::new())
     }
 
-    /// Starts one that tells clients to connect to another port.
-    pub(crate) fn start_behind(advertised: Option<u16>) -> Kafka {
-        let mut kafka =
-            Kafka { child: None, ports: (0, 0), advertised, data: tempfile::tempdir().unwrap() };
+    /// Starts one that listens on further ports too, and tells those who connect there to connect to others.
+    pub(crate) fn start_behind(ways: Vec<(u16, u16)>) -> Kafka {
+        let mut kafka = Kafka { child: None, ports: (0, 0), ways, data: tempfile::tempdir().unwrap() };
         // A port that was free a moment ago may be taken by now.
         let deadline = Instant::now() + PATIENCE;
         while !kafka.run((free_port(), free_port())) {
@@ -87,15 +87,34 @@ impl Kafka {
         signal(self.child.as_ref().expect("it runs").id(), "CONT");
     }
 
+    /// Deletes a topic, as whoever runs a cluster may (DeleteTopics in version 1, whose messages are simple).
+    pub(crate) fn delete(&self, topic: &str) {
+        let length = |text: &str| u16::try_from(text.len()).unwrap().to_be_bytes();
+        let mut request = [20_u16, 1].map(u16::to_be_bytes).concat();
+        request.extend(7_u32.to_be_bytes());
+        request.extend(
+            [&length("test")[..], b"test", &1_u32.to_be_bytes(), &length(topic), topic.as_bytes()].concat(),
+        );
+        request.extend(10_000_u32.to_be_bytes());
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port())).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let frame = [&u32::try_from(request.len()).unwrap().to_be_bytes()[..], &request].concat();
+        stream.write_all(&frame).unwrap();
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).unwrap();
+        let mut answer = vec![0; u32::from_be_bytes(head) as usize];
+        stream.read_exact(&mut answer).unwrap();
+        assert!(answer.ends_with(&[0, 0]), "the topic {topic} is not deleted: {answer:?}");
+    }
+
     /// Forgets everything on its disk. It must not run.
     pub(crate) fn wipe(&mut self) {
         assert!(self.child.is_none(), "it runs");
         fs::remove_dir_all(self.store()).unwrap();
     }
 
-    /// What is on its disk now. It must not run.
+    /// What is on its disk now.
     pub(crate) fn snapshot(&self) -> tempfile::TempDir {
-        assert!(self.child.is_none(), "it runs");
         let copy = tempfile::tempdir().unwrap();
         copy_all(&self.store(), copy.path());
         copy
@@ -153,15 +172,23 @@ impl Kafka {
     }
 
     fn configure(&self, (port, controller): (u16, u16)) -> PathBuf {
-        let advertised = self.advertised.unwrap_or(port);
         let mut text = String::new();
+        let mut listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
+        let mut advertised = format!("PLAINTEXT://127.0.0.1:{port}");
+        let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+        for (index, (listens, told)) in self.ways.iter().enumerate() {
+            listeners.push_str(&format!(",WAY{index}://127.0.0.1:{listens}"));
+            advertised.push_str(&format!(",WAY{index}://127.0.0.1:{told}"));
+            protocols.push_str(&format!(",WAY{index}:PLAINTEXT"));
+        }
         let store = self.store();
         for (name, value) in [
             ("process.roles", "broker,controller"),
             ("node.id", "1"),
             ("controller.quorum.voters", &format!("1@127.0.0.1:{controller}")),
-            ("listeners", &format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}")),
-            ("advertised.listeners", &format!("PLAINTEXT://127.0.0.1:{advertised}")),
+            ("listeners", &listeners),
+            ("advertised.listeners", &advertised),
+            ("listener.security.protocol.map", &protocols),
             ("controller.listener.names", "CONTROLLER"),
             ("log.dirs", &store.display().to_string()),
             ("offsets.topic.replication.factor", "1"),
@@ -172,7 +199,7 @@ impl Kafka {
             ("broker.session.timeout.ms", "3000"),
             ("broker.heartbeat.interval.ms", "500"),
         ] {
-            writeln!(text, "{name}={value}").unwrap();
+            text.push_str(&format!("{name}={value}\n"));
         }
         let config = self.data.path().join("server.properties");
         fs::write(&config, text).unwrap();
@@ -202,27 +229,17 @@ impl Drop for Kafka {
     }
 }
 
-/// Sends a process a signal.
-fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
-    assert!(status.expect("kill runs").success());
-}
-
+/// What is in a directory of a broker that may run: a file that is replaced at that moment is left out.
 fn copy_all(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir(&target).unwrap();
+        if entry.path().is_dir() {
+            fs::create_dir_all(&target).unwrap();
             copy_all(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
+        } else if let Err(error) = fs::copy(entry.path(), target) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
         }
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// One broker for all who want one at the same time. The last of them stops it.

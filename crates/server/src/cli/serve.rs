@@ -72,6 +72,7 @@ fn run(
             Engine::Disk => config.server.data.display().to_string(),
             Engine::Redis => "Redis".to_owned(),
             Engine::Nats => "NATS".to_owned(),
+            Engine::Kafka => "Kafka".to_owned(),
             Engine::Memory => "memory".to_owned(),
         };
         let mut builder = Plainwire::builder(config);

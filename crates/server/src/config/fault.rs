@@ -124,7 +124,9 @@ fn without_secret(line: &str) -> &str {
     };
     // The user information of a URL (RFC 3986 §3.2.1) has a password.
     let url = line.find("://").map(|at| at + 3).filter(|at| line[*at..].contains('@'));
-    let begin = ["secret", "token"].into_iter().filter_map(value_of).chain(url).min();
+    // Whoever writes one in the address of a broker is told that it does not belong there.
+    let broker = value_of("brokers").filter(|at| line[*at..].contains('@'));
+    let begin = ["secret", "token"].into_iter().filter_map(value_of).chain(url).chain(broker).min();
     &line[..begin.unwrap_or(line.len())]
 }
 

@@ -71,7 +71,7 @@ pub(super) struct SecretText;
 pub(super) struct Networks;
 /// `x-forwarded-for` or `forwarded`.
 pub(super) struct ProxyHeaderName;
-/// `disk`, `redis`, `nats` or `memory`.
+/// `disk`, `redis`, `nats`, `kafka` or `memory`.
 pub(super) struct EngineName;
 /// `fsync`, `write` or `memory`.
 pub(super) struct Durable;
@@ -357,16 +357,17 @@ pub(super) fn strings(value: &DeValue<'_>, example: &str) -> Result<Vec<String>,
 
 impl Kind for EngineName {
     type Value = Engine;
-    const NAME: &'static str = "`disk`, `redis`, `nats` or `memory`";
+    const NAME: &'static str = "`disk`, `redis`, `nats`, `kafka` or `memory`";
 
     fn from_text(text: &str) -> Result<Engine, String> {
         match text {
             "disk" => Ok(Engine::Disk),
             "redis" => Ok(Engine::Redis),
             "nats" => Ok(Engine::Nats),
+            "kafka" => Ok(Engine::Kafka),
             "memory" => Ok(Engine::Memory),
             _ => Err(format!(
-                "there is no engine \"{text}\", only \"disk\", \"redis\", \"nats\" and \"memory\""
+                "there is no engine \"{text}\", only \"disk\", \"redis\", \"nats\", \"kafka\" and \"memory\""
             )),
         }
     }

@@ -9,6 +9,7 @@ mod allow;
 mod auth;
 mod channel;
 mod fault;
+mod kafka;
 mod kind;
 mod machine;
 mod nats;
@@ -37,7 +38,7 @@ pub use auth::{Auth, Secret};
 pub use channel::{Channel, MessageSchema};
 pub use fault::{ConfigError, Fault, Place};
 pub use nats::NatsUrl;
-pub use options::{Acme, Admin, AuthOptions, Limits, Nats, Redis, Server, Tail, Tls};
+pub use options::{Acme, Admin, AuthOptions, Kafka, Limits, Nats, Redis, Server, Tail, Tls};
 pub use origins::{Hosts, Origins};
 pub(crate) use origins::{Origin, is_host, split_port};
 pub use presence::Presence;
@@ -66,6 +67,8 @@ pub struct Config {
     pub redis: Redis,
     /// Where the engine `nats` keeps everything.
     pub nats: Nats,
+    /// Where the engine `kafka` keeps everything.
+    pub kafka: Kafka,
     /// What is kept in memory of channels that somebody listens to.
     pub tail: Tail,
     /// The listener for whoever runs the server.
@@ -89,6 +92,8 @@ pub enum Engine {
     Redis,
     /// NATS with JetStream, which several servers may share.
     Nats,
+    /// Kafka, which several servers may share: messages only, no states.
+    Kafka,
 }
 
 /// How the access log is written.
@@ -133,6 +138,7 @@ impl Config {
             acme: Acme::default(),
             redis: Redis::default(),
             nats: Nats::default(),
+            kafka: Kafka::default(),
             tail: Tail::default(),
             admin: Admin::default(),
             limits: Limits::default(),
@@ -197,6 +203,7 @@ impl Config {
         self.check_tls().map_err(|message| ConfigError::of("PLAINWIRE_TLS_…", message))?;
         self.admin.check().map_err(|message| ConfigError::of("PLAINWIRE_ADMIN_…", message))?;
         self.check_held_bytes().map_err(|message| ConfigError::of("PLAINWIRE_LIMITS_HELD_BYTES", message))?;
+        self.check_engine().map_err(|message| ConfigError::of("PLAINWIRE_ENGINE", message))?;
         self.check_conformance().map_err(|message| ConfigError::of("PLAINWIRE_CONFORMANCE", message))
     }
 
@@ -339,6 +346,11 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
         config.nats = Nats::read(&mut section, faults);
         section.finish(faults);
     }
+    if let Some(section) = root.take_table("kafka", faults) {
+        let mut section = Table::new(section);
+        config.kafka = Kafka::read(&mut section, faults);
+        section.finish(faults);
+    }
     if let Some(section) = root.take_table("tail", faults) {
         let mut section = Table::new(section);
         config.tail = Tail::read(&mut section, faults);
@@ -358,7 +370,11 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
         section.finish(faults);
     }
     let allow = root.take("allow");
-    let channels = read_channels(root.take_table("channel", faults), allow, text, faults);
+    let channels = root.take_table("channel", faults);
+    if config.server.engine == Engine::Kafka {
+        kafka::refuse_states(channels, faults);
+    }
+    let channels = read_channels(channels, allow, text, faults);
     let whole = channels.is_some();
     config.channels = channels.unwrap_or_default();
     config.channels.sort();

@@ -9,11 +9,13 @@ use http::Uri;
 use ipnet::IpNet;
 use plainwire_hub::presence::Mode;
 use plainwire_log::Durability;
+use plainwire_log::kafka::SaslMechanism;
 
 use super::acme::{Contacts, Domains, HttpsUrl};
 use super::admin::AdminToken;
 use super::auth::Secret;
 use super::fault::Faults;
+use super::kafka::{Brokers, MechanismName, TopicPrefix, UserName};
 use super::kind::*;
 use super::nats::{NatsUrl, NatsUrls, StreamName};
 use super::origins::{Hosts, Origins};
@@ -120,7 +122,7 @@ options! {
         listen: SocketAddr = Address "127.0.0.1:8080";
         /// Where the log keeps its files.
         data: PathBuf = Directory "plainwire-data";
-        /// What keeps messages and states: `disk`; `redis` or `nats`, which several servers may share; or `memory` for nothing but tests and trials.
+        /// What keeps messages and states: `disk`; `redis`, `nats` or `kafka`, which several servers may share; or `memory` for nothing but tests and trials.
         engine: Engine = EngineName "disk";
         /// Threads that own connections. 0 is one for each core that the process may use.
         workers: usize = Count "0" in "0".."1024";
@@ -215,6 +217,28 @@ options! {
         /// On how many servers of a cluster the stream is kept. Read when it is created.
         replicas: usize = Count "1" in "1".."5";
         /// How long a write or a read waits for NATS before it is answered 503.
+        timeout: Duration = Span "5s" in "100ms".."1m";
+    }
+}
+
+options! {
+    /// `[kafka]`: where the engine of that name keeps everything.
+    pub struct Kafka {
+        /// Brokers of the cluster, like `kafka-1:9092`: one that answers says which others there are.
+        brokers: Vec<String> = Brokers "127.0.0.1:9092";
+        /// What every topic begins with, up to the first dot. Servers with the same prefix share their channels.
+        prefix: String = TopicPrefix "plainwire";
+        /// Whether connections are encrypted.
+        tls: bool = Switch "false";
+        /// Certificates of the authorities that vouch for the brokers, as PEM. None: those that the system trusts.
+        ca_file: Option<PathBuf> = OptionalFile "";
+        /// The user to say who this is as, by SASL. None: nobody says.
+        user: Option<String> = UserName "";
+        /// A file with that user's password.
+        password_file: Option<PathBuf> = OptionalFile "";
+        /// How the password is proved. `plain` sends it as it is.
+        mechanism: SaslMechanism = MechanismName "scram-sha-256";
+        /// How long a write or a read waits for Kafka before it is answered 503.
         timeout: Duration = Span "5s" in "100ms".."1m";
     }
 }

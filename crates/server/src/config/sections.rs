@@ -1,7 +1,7 @@
 //! The sections of plain options: where each is read from, and what the reference says of it.
 
 use super::options::Row;
-use super::{Acme, Admin, AuthOptions, Config, Limits, Nats, Redis, Server, Tail, Tls, reference};
+use super::{Acme, Admin, AuthOptions, Config, Kafka, Limits, Nats, Redis, Server, Tail, Tls, reference};
 
 /// A section of plain options, which the environment can set too.
 pub(super) struct Section {
@@ -58,6 +58,14 @@ pub(super) const SECTIONS: &[Section] = &[
         rows: Nats::ROWS,
         variable: |name| format!("PLAINWIRE_NATS_{}", name.to_uppercase()),
         set: |config, name, text| config.nats.set(name, text),
+        more: "",
+    },
+    Section {
+        name: "[kafka]",
+        about: reference::KAFKA_ABOUT,
+        rows: Kafka::ROWS,
+        variable: |name| format!("PLAINWIRE_KAFKA_{}", name.to_uppercase()),
+        set: |config, name, text| config.kafka.set(name, text),
         more: "",
     },
     Section {

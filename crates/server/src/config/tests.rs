@@ -86,7 +86,11 @@ fn options_are_read_and_bounded() {
     fault("[server]\nheartbeat = 25", "2:13", "expected a duration, not an integer");
     fault("[server]\nmax_body = '1MB'", "2:12", "write it like \"512B\"");
     fault("[server]\nmax_in_flight = -1", "2:17", "out of range");
-    fault("[server]\nengine = 'tape'", "2:10", "only \"disk\", \"redis\", \"nats\" and \"memory\"");
+    fault(
+        "[server]\nengine = 'tape'",
+        "2:10",
+        "only \"disk\", \"redis\", \"nats\", \"kafka\" and \"memory\"",
+    );
     fault("[server]\nlisten = 'localhost'", "2:10", "127.0.0.1:8080");
     fault("[server]\norigins = ['a.example/x']", "2:11", "is no origin");
     fault("[server]\norigins = 'https://a.example'", "2:11", "like [\"https://app.example\"]");

@@ -144,6 +144,10 @@ pub(crate) async fn submit(
     request: WriteRequest,
 ) -> Result<Submitted, Problem> {
     allowed(&channel, &request.verb)?;
+    if request.if_match.is_some() && !channels.log().compares() {
+        let detail = "the store of this server cannot compare before it appends: publish without `If-Match`";
+        return Err(Problem::new(501, "condition", detail));
+    }
     // Until everybody was told where to go, writes are taken as ever: whoever sends them may not know yet.
     if channels.draining().is_some_and(|drain| drain.is_over(Instant::now())) {
         return Err(super::shutting_down());

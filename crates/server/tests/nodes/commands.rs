@@ -92,3 +92,30 @@ fn command(connection: &mut Connection, change: i64, key: &str) -> Outcome {
         }
     }
 }
+
+#[test]
+fn a_state_is_the_same_on_every_node() {
+    let cluster = Cluster::start(2, COUNTER);
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let mut watching = b.live(Transport::Sse, "/counter");
+    for count in 1..=3 {
+        let answer = a.post("/counter:increment", "{}");
+        assert_eq!((answer.status, answer.json()), (200, json!({ "count": count })));
+        let etag = answer.header("etag").expect("a version").to_owned();
+        // A read gives what the node has been told of, which is a moment later.
+        let late = Instant::now() + DEADLINE;
+        let read = loop {
+            let read = b.get("/counter");
+            if read.header("etag") == Some(&*etag) {
+                break read;
+            }
+            assert!(Instant::now() < late, "{read:?}");
+        };
+        assert_eq!(read.json(), json!({ "count": count }));
+    }
+    let mut counts = Vec::new();
+    while counts.last() != Some(&3) {
+        counts.extend(watching.next().unwrap().data["count"].as_u64());
+    }
+    assert!(counts.is_sorted(), "{counts:?}");
+}

@@ -3,6 +3,8 @@
 #![allow(clippy::duplicate_mod, reason = "the same tests for each store")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../../log/tests/support/kafka.rs"]
+mod kafka;
 #[path = "../../../log/tests/support/nats.rs"]
 mod nats;
 #[path = "../../../log/tests/support/process.rs"]
@@ -20,6 +22,7 @@ mod history;
 
 mod linear;
 mod on_cluster;
+mod on_kafka;
 mod on_nats;
 mod on_redis;
 mod store;
@@ -41,7 +44,7 @@ impl<S: Store> Cluster<S> {
     /// So many nodes with a configuration.
     fn start(nodes: usize, config: &str) -> Cluster<S> {
         let store = S::start();
-        let ways: Vec<_> = (0..nodes).map(|_| Proxy::to(store.port())).collect();
+        let ways = store.ways(nodes);
         let node = |way: &Proxy| {
             Server::with_config(&S::configuration(&format!("127.0.0.1:{}", way.port()), config))
         };

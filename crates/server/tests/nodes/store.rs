@@ -1,8 +1,13 @@
 //! What nodes share, in the tests that hold for each of them.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::kafka::Kafka;
 use super::nats::Nats;
+use super::process::free_port;
+use super::proxy::Proxy;
 use super::redis::{Redis, reply};
 use super::support::DEADLINE;
 
@@ -13,9 +18,15 @@ const MASTERS: usize = 3;
 pub(crate) trait Store {
     /// What messages call it.
     const NAME: &'static str;
+    /// Whether it compares before it appends: then there are states, and a key is used at every node as soon as at one.
+    const COMPARES: bool = true;
 
     fn start() -> Self;
     fn port(&self) -> u16;
+    /// A way to it for each of so many nodes, which can be cut.
+    fn ways(&self, nodes: usize) -> Vec<Proxy> {
+        (0..nodes).map(|_| Proxy::to(self.port())).collect()
+    }
     /// A node's configuration, with the store at an address.
     fn configuration(address: &str, more: &str) -> String;
 }
@@ -105,5 +116,51 @@ impl Store for Nats {
 
     fn configuration(address: &str, more: &str) -> String {
         super::configuration("nats", &format!("urls = [\"nats://{address}\"]"), more)
+    }
+}
+
+/// A broker tells clients where to connect to, so the ways to it are there before it is.
+pub(crate) struct KafkaStore {
+    kafka: Kafka,
+    ways: Mutex<Vec<Proxy>>,
+}
+
+/// Ways of a broker: as many nodes as a test has.
+const WAYS: usize = 3;
+
+impl Store for KafkaStore {
+    const NAME: &'static str = "Kafka";
+    const COMPARES: bool = false;
+
+    fn start() -> KafkaStore {
+        let ways: Vec<_> = (0..WAYS).map(|_| free_port()).map(|port| (port, Proxy::to(port))).collect();
+        let kafka = Kafka::start_behind(ways.iter().map(|(port, way)| (*port, way.port())).collect());
+        KafkaStore { kafka, ways: Mutex::new(ways.into_iter().map(|(_, way)| way).collect()) }
+    }
+
+    fn port(&self) -> u16 {
+        self.kafka.port()
+    }
+
+    fn ways(&self, nodes: usize) -> Vec<Proxy> {
+        self.ways.lock().unwrap().drain(..nodes).collect()
+    }
+
+    fn configuration(address: &str, more: &str) -> String {
+        super::configuration("kafka", &format!("brokers = [\"{address}\"]"), more)
+    }
+}
+
+impl Deref for KafkaStore {
+    type Target = Kafka;
+
+    fn deref(&self) -> &Kafka {
+        &self.kafka
+    }
+}
+
+impl DerefMut for KafkaStore {
+    fn deref_mut(&mut self) -> &mut Kafka {
+        &mut self.kafka
     }
 }

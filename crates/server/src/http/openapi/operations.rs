@@ -57,6 +57,7 @@ const WRITE: &[&str] = &[
     "timeout",
     "key_in_flight",
     "stale",
+    "condition",
     "too_large",
     "key_reused",
     "query_too_long",
