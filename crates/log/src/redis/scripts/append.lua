@@ -11,7 +11,7 @@
 --       then of each message: what it weighs, how its header and its data are written
 
 open()
-trim(math.huge, math.huge, age, 1000)
+expire()
 
 local key, keyed = ARGV[9], ARGV[10] ~= ''
 if keyed then
@@ -28,6 +28,7 @@ if ARGV[19] ~= '' and redis.call('HGET', KEYS[1], 'w') ~= ARGV[17] .. ':' .. ARG
 end
 
 local first = head + 1
+if trimmed == head then oldest = now end
 local parts = {}
 for i = 20, #ARGV, 3 do
   local weight, header, data = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -45,17 +46,15 @@ if state then
   redis.call('SET', KEYS[3], state)
   stated = head
 end
-redis.call('HSET', KEYS[1], 'h', number(head), 'b', number(bytes), 's', stated and number(stated) or '',
-  'w', ARGV[17] .. ':' .. ARGV[18])
-if ARGV[6] ~= '' then
+if ARGV[6] ~= (age and number(age) or '') then
   age = tonumber(ARGV[6])
-  redis.call('HSET', KEYS[1], 'x', ARGV[6])
-elseif age then
-  age = nil
-  redis.call('HDEL', KEYS[1], 'x')
+  if age then redis.call('HSET', KEYS[1], 'x', ARGV[6]) else redis.call('HDEL', KEYS[1], 'x') end
 end
-redis.call('PERSIST', KEYS[1])
 trim(tonumber(ARGV[4]), tonumber(ARGV[5]), age, math.huge)
+redis.call('HSET', KEYS[1], 'h', number(head), 't', number(trimmed), 'b', number(bytes), 's', stated and number(stated) or '',
+  'o', oldest or '', 'w', ARGV[17] .. ':' .. ARGV[18])
+-- What has been written is not forgotten.
+if first == 1 then redis.call('PERSIST', KEYS[1]) end
 
 local dropped = 0
 if keyed then

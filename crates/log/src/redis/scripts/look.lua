@@ -9,7 +9,7 @@
 -- its data.
 
 open()
-trim(math.huge, math.huge, age, 1000)
+expire()
 local at
 if ARGV[3] ~= '' then
   if is_lost(ARGV[3]) then
