@@ -34,7 +34,7 @@ for i = 20, #ARGV, 3 do
   local weight, header, data = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   head = head + 1
   bytes = bytes + tonumber(weight)
-  redis.call('XADD', KEYS[2], number(head) .. '-0', 't', ARGV[2], 'w', weight, 'f', header, 'd', data)
+  redis.call('XADD', KEYS[2], head, 't', ARGV[2], 'w', weight, 'f', header, 'd', data)
   parts[#parts + 1] = #header .. ',' .. #data .. ':'
   parts[#parts + 1] = header
   parts[#parts + 1] = data
@@ -51,8 +51,8 @@ if ARGV[6] ~= (age and number(age) or '') then
   if age then redis.call('HSET', KEYS[1], 'x', ARGV[6]) else redis.call('HDEL', KEYS[1], 'x') end
 end
 trim(tonumber(ARGV[4]), tonumber(ARGV[5]), age, math.huge)
-redis.call('HSET', KEYS[1], 'h', number(head), 't', number(trimmed), 'b', number(bytes), 's', stated and number(stated) or '',
-  'o', oldest or '', 'w', ARGV[17] .. ':' .. ARGV[18])
+redis.call('HSET', KEYS[1], 'h', head, 't', trimmed, 'b', bytes, 's', stated or '', 'o', oldest or '', 'w',
+  ARGV[17] .. ':' .. ARGV[18])
 -- What has been written is not forgotten.
 if first == 1 then redis.call('PERSIST', KEYS[1]) end
 
@@ -85,7 +85,7 @@ if keyed then
     local kept = redis.call('HGET', KEYS[4], name)
     if kept and string.match(kept, '^%d+') == n then redis.call('HDEL', KEYS[4], name) end
   end
-  redis.call('HSET', KEYS[1], 'kh', number(kh), 'kt', number(kt), 'kb', number(kb))
+  redis.call('HSET', KEYS[1], 'kh', kh, 'kt', kt, 'kb', kb)
 end
 
 local said = table.concat({ epoch, number(first), number(head - first + 1), number(trimmed), ARGV[2], ARGV[17],

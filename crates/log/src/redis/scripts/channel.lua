@@ -17,6 +17,7 @@ local UNWRITTEN = 86400000
 local fresh, now = ARGV[1], tonumber(ARGV[2])
 local epoch, head, trimmed, bytes, lineage, stated, age, oldest
 
+-- A whole number as text. Redis writes numbers among the arguments of a call in the same way, and faster.
 local function number(value) return string.format('%d', value) end
 
 -- Redis gives itself another replication id whenever it starts and whenever it becomes a master: whoever wrote under the
@@ -74,7 +75,7 @@ local function trim(most_count, most_bytes, most_age, limit)
   oldest = nil
   while not oldest and trimmed < head and trimmed - before < limit do
     size = math.min(size, limit - (trimmed - before), 64)
-    local page = redis.call('XRANGE', KEYS[2], number(trimmed + 1) .. '-0', '+', 'COUNT', size)
+    local page = redis.call('XRANGE', KEYS[2], trimmed + 1, '+', 'COUNT', size)
     if #page == 0 then
       trimmed, bytes = head, 0
     end
@@ -90,7 +91,7 @@ local function trim(most_count, most_bytes, most_age, limit)
     size = 64
   end
   if trimmed > before then
-    redis.call('XTRIM', KEYS[2], 'MINID', number(trimmed + 1) .. '-0')
+    redis.call('XTRIM', KEYS[2], 'MINID', trimmed + 1)
   end
   return true
 end
@@ -98,6 +99,6 @@ end
 -- Trims what is too old, some of it at a time.
 local function expire()
   if trim(math.huge, math.huge, age, 1000) then
-    redis.call('HSET', KEYS[1], 't', number(trimmed), 'b', number(bytes), 'o', oldest or '')
+    redis.call('HSET', KEYS[1], 't', trimmed, 'b', bytes, 'o', oldest or '')
   end
 end
