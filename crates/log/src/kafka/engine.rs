@@ -370,7 +370,9 @@ impl Engine {
         self.runtime.spawn(async move {
             let looked = engine.fresh(&channel, Need::default(), engine.deadline()).await;
             engine.looking.lock().remove(&channel.name);
-            if let Err(error) = looked {
+            if let Err(error) = looked
+                && !engine.is_over()
+            {
                 tracing::warn!(channel = %channel.name, %error, "cannot look at a channel");
             }
         });

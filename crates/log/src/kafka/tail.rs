@@ -100,6 +100,9 @@ async fn tail(engine: Weak<Engine>, broker: i32) {
         match listened {
             Ok(()) => backoff = BACKOFF.0,
             Err(failure) => {
+                if strong.is_over() {
+                    return;
+                }
                 told = Told::default();
                 // A session that the broker has forgotten is begun anew.
                 if !matches!(failure, Failure::Refused(_)) {
