@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "nats/format.rs"]
+mod format;
+#[path = "support/format.rs"]
+mod format_of_all;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/proxy.rs"]

@@ -4,6 +4,10 @@
 
 #[path = "redis/cluster.rs"]
 mod cluster;
+#[path = "redis/format.rs"]
+mod format;
+#[path = "support/format.rs"]
+mod format_of_all;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/redis.rs"]

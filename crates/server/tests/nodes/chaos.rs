@@ -2,6 +2,7 @@
 //! cut off. Each client has every message that was accepted, once and in order.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{RwLock, mpsc};
@@ -23,7 +24,7 @@ const PACE: Duration = Duration::from_millis(10);
 /// How long a reader waits before it connects anew.
 const RECONNECT: Duration = Duration::from_millis(20);
 
-struct Size {
+pub(super) struct Size {
     clients: u64,
     channels: u64,
     publishers: u64,
@@ -75,55 +76,71 @@ const FAILURES: [Failure; 10] = [
     Failure::KillNode(1),
 ];
 
+/// What clients follow.
+const CONFIG: &str = "[channel.\"log/*\"]\nretain = { count = 1000000 }\n[limits]\npublish_rate = 0\n";
+
+/// A cluster to which something happens while clients follow it.
+pub(super) struct Day {
+    pub(super) seed: u64,
+    pub(super) addresses: Vec<std::net::SocketAddr>,
+    pub(super) nodes: Vec<RwLock<Server>>,
+    store: Mutex<super::Store>,
+    ways: Vec<Proxy>,
+    /// What was accepted: the payload at each channel and offset.
+    order: Mutex<BTreeMap<(String, u64), u64>>,
+}
+
 #[test]
 fn every_message_that_was_accepted_reaches_everybody_once_and_in_order() {
-    let seed = seed();
+    follow_through("", |day, size| {
+        for failure in FAILURES {
+            std::thread::sleep(size.calm);
+            let since = Instant::now();
+            fail(failure, day, size);
+            println!(
+                "{failure:?}: {:?}, {} messages so far",
+                since.elapsed(),
+                day.order.lock().unwrap().len()
+            );
+        }
+        std::thread::sleep(size.calm);
+    });
+}
+
+/// Has publishers and clients on all transports go on while something happens, and checks what each of the clients was given.
+pub(super) fn follow_through(config: &str, happens: impl FnOnce(&Day, &Size)) {
     let size = if soak() { WHOLE } else { QUICK };
-    let config = "[channel.\"log/*\"]\nretain = { count = 1000000 }\n[limits]\npublish_rate = 0\n";
-    let Cluster { store, ways, nodes } = Cluster::start(NODES, config);
-    let (store, nodes) = (Mutex::new(store), nodes.into_iter().map(RwLock::new).collect::<Vec<_>>());
-    let addresses: Vec<_> = nodes.iter().map(|node| node.read().unwrap().address).collect();
+    let Cluster { store, ways, nodes } = Cluster::start(NODES, &format!("{config}{CONFIG}"));
+    let addresses = nodes.iter().map(|node| node.address).collect();
+    let nodes = nodes.into_iter().map(RwLock::new).collect();
+    let day = Day { seed: seed(), addresses, nodes, store: Mutex::new(store), ways, order: Mutex::default() };
     let channels: Vec<String> = (0..size.channels).map(|channel| format!("log/{channel}")).collect();
-    let order = Mutex::new(BTreeMap::<(String, u64), u64>::new());
     let (over, total) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
     std::thread::scope(|scope| {
         let publishers: Vec<_> = (0..size.publishers)
             .map(|publisher| {
-                let (addresses, channels, order, over) = (&addresses, &channels, &order, &over);
-                scope.spawn(move || {
-                    let mut random = Rng::with_seed(seed ^ publisher);
-                    let mut number = 0;
-                    while !over.load(Ordering::Relaxed) {
-                        let channel = random.choice(channels).unwrap();
-                        let payload = publisher << 32 | number;
-                        let at = accepted(addresses, &mut random, channel, payload);
-                        let other = order.lock().unwrap().insert((channel.clone(), at), payload);
-                        assert_eq!(other, None, "two messages at {channel} {at}");
-                        number += 1;
-                        std::thread::sleep(PACE);
-                    }
-                })
+                let (day, channels, over) = (&day, &channels, &over);
+                scope.spawn(move || publish(day, channels, publisher, over))
             })
             .collect();
         let (done, ended) = mpsc::channel();
         for client in 0..size.clients {
-            let (addresses, channels, total, done) = (&addresses, &channels, &total, done.clone());
+            let (day, channels, total, done) = (&day, &channels, &total, done.clone());
             scope.spawn(move || {
-                let random = Rng::with_seed(seed ^ (client << 32));
-                let _ = done.send((client, follow(addresses, channels, random, client, total)));
+                let random = Rng::with_seed(day.seed ^ (client << 32));
+                let _ = done.send((client, follow(&day.addresses, channels, random, client, total)));
             });
         }
         drop(done);
-        for failure in FAILURES {
-            std::thread::sleep(size.calm);
-            let since = Instant::now();
-            fail(failure, &store, &ways, &nodes, &size);
-            println!("{failure:?}: {:?}, {} messages so far", since.elapsed(), order.lock().unwrap().len());
-        }
-        std::thread::sleep(size.calm);
+        let happened = catch_unwind(AssertUnwindSafe(|| happens(&day, &size)));
         over.store(true, Ordering::Relaxed);
+        if let Err(panic) = happened {
+            // Else clients would wait for ever.
+            total.store(0, Ordering::Relaxed);
+            resume_unwind(panic);
+        }
         publishers.into_iter().for_each(|publisher| publisher.join().expect("it publishes"));
-        let order = order.lock().unwrap();
+        let order = day.order.lock().unwrap();
         let mut published: Published = channels.iter().map(|channel| (channel.clone(), Vec::new())).collect();
         for ((channel, offset), payload) in &*order {
             let payloads = published.get_mut(channel).unwrap();
@@ -134,6 +151,7 @@ fn every_message_that_was_accepted_reaches_everybody_once_and_in_order() {
         let healed = Instant::now();
         for count in 0..size.clients {
             let left = CATCH_UP.saturating_sub(healed.elapsed());
+            let seed = day.seed;
             let Ok((client, history)) = ended.recv_timeout(left) else {
                 // Threads that wait for what never comes cannot be joined.
                 eprintln!(
@@ -149,6 +167,21 @@ fn every_message_that_was_accepted_reaches_everybody_once_and_in_order() {
         }
         println!("{} messages; all had everything {:?} after all was well", order.len(), healed.elapsed());
     });
+}
+
+/// Publishes until all is over.
+fn publish(day: &Day, channels: &[String], publisher: u64, over: &AtomicBool) {
+    let mut random = Rng::with_seed(day.seed ^ publisher);
+    let mut number = 0;
+    while !over.load(Ordering::Relaxed) {
+        let channel = random.choice(channels).unwrap();
+        let payload = publisher << 32 | number;
+        let at = accepted(&day.addresses, &mut random, channel, payload);
+        let other = day.order.lock().unwrap().insert((channel.clone(), at), payload);
+        assert_eq!(other, None, "two messages at {channel} {at}");
+        number += 1;
+        std::thread::sleep(PACE);
+    }
 }
 
 /// Publishes under a key, at whichever node answers, until it is accepted; where a key is not used at every node at once, at one.
@@ -222,13 +255,7 @@ fn follow(
     history
 }
 
-fn fail(
-    failure: Failure,
-    store: &Mutex<super::Store>,
-    ways: &[Proxy],
-    nodes: &[RwLock<Server>],
-    size: &Size,
-) {
+fn fail(failure: Failure, Day { store, ways, nodes, .. }: &Day, size: &Size) {
     match failure {
         Failure::KillNode(node) => {
             let mut node = nodes[node].write().unwrap();

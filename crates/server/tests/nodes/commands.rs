@@ -10,7 +10,7 @@ use super::Cluster;
 use super::linear::{self, Command, Outcome};
 use super::support::{Connection, DEADLINE, Transport, offset, seed, soak};
 
-const COUNTER: &str = "[channel.counter]\nstate = { count = 0 }\n\
+pub(super) const COUNTER: &str = "[channel.counter]\nstate = { count = 0 }\n\
     [channel.counter.command.increment]\nset = \"{'count': state.count + 1}\"\n\
     [channel.counter.command.decrement]\nset = \"{'count': state.count - 1}\"\n\
     [[channel.counter.rule]]\nrule = \"next.count >= 0\"\nmessage = \"count cannot be negative\"\n\

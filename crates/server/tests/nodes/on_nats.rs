@@ -13,5 +13,7 @@ mod commands;
 mod outages;
 #[path = "presence.rs"]
 mod presence;
+#[path = "rolling.rs"]
+mod rolling;
 #[path = "sharing.rs"]
 mod sharing;

@@ -15,5 +15,7 @@ mod failover;
 mod outages;
 #[path = "presence.rs"]
 mod presence;
+#[path = "rolling.rs"]
+mod rolling;
 #[path = "sharing.rs"]
 mod sharing;
