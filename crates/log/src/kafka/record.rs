@@ -265,3 +265,106 @@ fn data(value: Bytes, is_own: bool) -> Json {
     }
     Json::parse(&value).unwrap_or_else(|_| Json::of(&*String::from_utf8_lossy(&value)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::super::topics::topic;
+    use super::*;
+
+    /// What version 0.1.0 writes: the header and the value of each record. It stays as it is: nodes of two versions share a store
+    /// while they are upgraded.
+    const WRITTEN: &str = include_str!("v0.1.0.json");
+    const STAMP: Stamp = Stamp { producer: (5, 0), sequence: 3 };
+
+    fn channel() -> ChannelName {
+        ChannelName::parse("chat/a{é}").unwrap()
+    }
+
+    fn append() -> Append {
+        let event = Some(EventName::parse("said").unwrap());
+        let said = NewMessage { event, data: Json::of("é"), from: Some("ann".into()) };
+        let plain = NewMessage { event: None, data: Json::of(&1), from: None };
+        Append {
+            channel: channel(),
+            policy: Arc::new(Policy {
+                durability: Durability::Fsync,
+                max_count: 2,
+                max_bytes: u64::MAX,
+                max_age: Some(Duration::from_secs(3600)),
+                key_window: Duration::from_secs(60),
+                key_count: 100,
+                key_bytes: u64::MAX,
+            }),
+            expect: None,
+            chained: None,
+            now: Millis(1_700_000_000_000),
+            messages: vec![said, plain],
+            state: None,
+            key: Some(NewKey { key: "k 1".into(), fingerprint: [0x1f; 16] }),
+        }
+    }
+
+    fn written() -> Value {
+        serde_json::from_str(WRITTEN).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_as_earlier_versions_know_it() {
+        let topic = topic("plainwire", &channel());
+        let appends = [append()];
+        let mut batch = encode(&topic, appends.iter(), STAMP, (Offset::new(7), Offset::new(5))).unwrap();
+        let text = |bytes: &Bytes| Value::from(String::from_utf8(bytes.to_vec()).unwrap());
+        let records = RecordBatchDecoder::decode(&mut batch).unwrap().records.into_iter().map(|record| {
+            let headers = record.headers.iter();
+            let headers = headers.map(|(name, value)| (name.to_string(), text(value.as_ref().unwrap())));
+            serde_json::json!({ "headers": Value::Object(headers.collect()), "value": text(&record.value.unwrap()) })
+        });
+        let records: Vec<Value> = records.collect();
+        assert_eq!(serde_json::json!({ "topic": topic.text, "records": records }), written());
+    }
+
+    #[test]
+    fn what_earlier_versions_wrote_is_read() {
+        let topic = topic("plainwire", &channel());
+        let records = written()["records"].as_array().unwrap().clone();
+        let records: Vec<Record> = (0..)
+            .zip(&records)
+            .map(|(number, written)| {
+                let plain = NewMessage { event: None, data: Json::of(&0), from: None };
+                let mut record = record(&plain, &Meta::default(), append().now, STAMP, number);
+                let headers = written["headers"].as_object().unwrap().iter();
+                // A later version may say more.
+                let headers = headers.map(|(name, value)| {
+                    let value = value.as_str().unwrap().replacen('{', "{\"of-later\":1,", 1);
+                    (StrBytes::from_string(name.clone()), Some(Bytes::from(value)))
+                });
+                record.headers = headers.collect();
+                record.value = Some(written["value"].as_str().unwrap().to_owned().into());
+                record
+            })
+            .collect();
+        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+        let mut batch = BytesMut::new();
+        RecordBatchEncoder::encode(&mut batch, records.iter(), &options).unwrap();
+        let read = decode(&topic, &channel(), batch.freeze()).unwrap();
+        let append = append();
+        assert_eq!(read.len(), append.messages.len());
+        for (entry, new) in read.iter().zip(&append.messages) {
+            assert_eq!(
+                (&entry.new.event, &entry.new.data, &entry.new.from),
+                (&new.event, &new.data, &new.from)
+            );
+            assert_eq!(entry.at, append.now);
+        }
+        let [first, last] =
+            [&read[0], &read[1]].map(|entry| entry.meta.clone().expect("it is a server's own"));
+        assert_eq!((first.more, first.trimmed, last.more, last.trimmed), (true, 6, false, 7));
+        let key = last.key.as_ref().expect("the key is with the last");
+        assert_eq!((&*key.key, key.fingerprint(), key.expires().0), ("k 1", [0x1f; 16], 1_700_000_060_000));
+        let Policy { max_count, max_bytes, max_age, key_count, key_bytes, .. } = last.policy();
+        assert_eq!((max_count, max_bytes, max_age), (2, u64::MAX, append.policy.max_age));
+        assert_eq!((key_count, key_bytes), (100, u64::MAX));
+    }
+}
