@@ -6,6 +6,7 @@ mod limits;
 mod load;
 mod measure;
 mod model;
+mod nodes;
 mod ours;
 mod peers;
 mod report;
@@ -36,7 +37,9 @@ enum Task {
     Run(run::Options),
     /// Measures what abuse costs the others, and writes a page of it.
     Abuse(abuse::Options),
-    /// Writes the reports once more, from results.json and abuse.json.
+    /// Measures what several nodes cost over Redis, and writes a page of it.
+    Nodes(nodes::Options),
+    /// Writes the reports once more, from results.json, abuse.json and nodes.json.
     Report {
         /// Where these are.
         #[arg(default_value = "docs/benchmarks")]
@@ -67,10 +70,11 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Run(options) => run::run(&options),
         Task::Abuse(options) => abuse::run(&options),
+        Task::Nodes(options) => nodes::run(&options),
         Task::Attack { name, address } => abuse::serve(&name, address),
-        Task::Report { directory } => {
-            report::write_again(&directory).and_then(|()| abuse::write_again(&directory))
-        }
+        Task::Report { directory } => report::write_again(&directory)
+            .and_then(|()| abuse::write_again(&directory))
+            .and_then(|()| nodes::write_again(&directory)),
         Task::Load => load::serve(io::stdin().lock(), io::stdout().lock()),
         Task::Bare { listen } => bare::serve(listen),
         Task::Axum(options) => peers::axum::run(&options),

@@ -8,6 +8,7 @@ use std::process::Command;
 use crate::model::{Carry, Launch, Publication, Server, Subscription, Target, Transport};
 
 /// Plainwire's release binary.
+#[derive(Clone)]
 pub(crate) struct Plainwire {
     /// Where it is.
     pub(crate) binary: PathBuf,

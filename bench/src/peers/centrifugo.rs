@@ -10,10 +10,12 @@ use crate::model::{Launch, Publication, Server, Step, Subscription, Transport};
 const CONFIGURATION: &str = include_str!("../../peers/centrifugo.json");
 const PACKAGE: &str = "github.com/centrifugal/centrifugo/v6@latest";
 
-/// One Centrifugo with its memory engine.
+/// One Centrifugo with its memory engine, or with Redis.
 #[derive(Default)]
-pub(super) struct Centrifugo {
+pub(crate) struct Centrifugo {
     program: PathBuf,
+    /// The URL of the Redis that it shares with others.
+    pub(crate) redis: Option<String>,
 }
 
 fn built(tools: &Path) -> PathBuf {
@@ -51,6 +53,13 @@ impl Server for Centrifugo {
         let text = CONFIGURATION
             .replace("{address}", &launch.listen.ip().to_string())
             .replace("{port}", &launch.listen.port().to_string());
+        let text = match &self.redis {
+            None => text,
+            Some(url) => {
+                let engine = serde_json::json!({ "type": "redis", "redis": { "address": url } });
+                text.replacen("\"log\"", &format!("\"engine\": {engine},\n  \"log\""), 1)
+            }
+        };
         let path = launch.directory.join("config.json");
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut command = Command::new(&self.program);
@@ -115,7 +124,7 @@ mod tests {
     #[test]
     fn centrifugo_delivers() {
         match find(&smoke::tools()) {
-            Some(program) => smoke::delivers(&Centrifugo { program }),
+            Some(program) => smoke::delivers(&Centrifugo { program, redis: None }),
             None => smoke::skipped("centrifugo"),
         }
     }

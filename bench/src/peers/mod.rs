@@ -1,7 +1,7 @@
 //! What a user would pick instead of Plainwire, each installed, started and spoken to as its own documentation says.
 
 pub(crate) mod axum;
-mod centrifugo;
+pub(crate) mod centrifugo;
 mod install;
 mod mercure;
 mod nchan;
