@@ -6,12 +6,12 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::process::{free_port, signal};
+use super::process::{copy_all, free_port, signal, stop};
 
 /// How long a broker may take to start, beside other tests on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -79,7 +79,7 @@ impl Kafka {
 
     /// Stops it in its tracks, as a machine that swaps does.
     pub(crate) fn pause(&self) {
-        signal(self.child.as_ref().expect("it runs").id(), "STOP");
+        stop(self.child.as_ref().expect("it runs").id());
     }
 
     /// Lets it go on.
@@ -113,10 +113,12 @@ impl Kafka {
         fs::remove_dir_all(self.store()).unwrap();
     }
 
-    /// What is on its disk now.
+    /// What is on its disk now: all of one moment.
     pub(crate) fn snapshot(&self) -> tempfile::TempDir {
         let copy = tempfile::tempdir().unwrap();
+        self.pause();
         copy_all(&self.store(), copy.path());
+        self.resume();
         copy
     }
 
@@ -226,19 +228,6 @@ impl Kafka {
 impl Drop for Kafka {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// What is in a directory of a broker that may run: a file that is replaced at that moment is left out.
-fn copy_all(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            fs::create_dir_all(&target).unwrap();
-            copy_all(&entry.path(), &target);
-        } else if let Err(error) = fs::copy(entry.path(), target) {
-            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::process::{copy_all, free_port, program, signal};
+use super::process::{copy_all, free_port, program, signal, stop};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,7 +84,7 @@ impl Nats {
 
     /// Stops it in its tracks, as a machine that swaps does.
     pub(crate) fn pause(&self) {
-        signal(self.child.as_ref().expect("it runs").id(), "STOP");
+        stop(self.child.as_ref().expect("it runs").id());
     }
 
     /// Lets it go on.
@@ -98,10 +98,12 @@ impl Nats {
         fs::remove_dir_all(self.store()).unwrap();
     }
 
-    /// What is on its disk now.
+    /// What is on its disk now: all of one moment.
     pub(crate) fn snapshot(&self) -> tempfile::TempDir {
         let copy = tempfile::tempdir().unwrap();
+        self.pause();
         copy_all(&self.store(), copy.path());
+        self.resume();
         copy
     }
 

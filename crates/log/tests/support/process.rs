@@ -7,6 +7,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long a signal may take to take effect.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A program that may not be on the PATH of those who are not root.
 pub(crate) fn program(name: &str) -> Command {
@@ -18,6 +22,24 @@ pub(crate) fn program(name: &str) -> Command {
 pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
     assert!(status.expect("kill runs").success());
+}
+
+/// Stops a process in its tracks. The signal itself takes effect some time after it was sent: a thread at a time.
+pub(crate) fn stop(pid: u32) {
+    signal(pid, "STOP");
+    let late = Instant::now() + PATIENCE;
+    while !threads(pid).iter().all(|state| *state == 'T') {
+        assert!(Instant::now() < late, "process {pid} does not stop");
+        std::thread::yield_now();
+    }
+}
+
+/// What the threads of a process do (proc_pid_stat(5)).
+fn threads(pid: u32) -> Vec<char> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    // The name before it may have anything in it.
+    stats.filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next()).collect()
 }
 
 /// Copies what is in a directory, and in those in it.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::process::{copy_all, free_port, program, signal};
+use super::process::{copy_all, free_port, program, signal, stop};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -143,7 +143,7 @@ impl Redis {
 
     /// Stops it in its tracks, as a machine that swaps does.
     pub(crate) fn pause(&self) {
-        signal(self.child.as_ref().expect("it runs").id(), "STOP");
+        stop(self.child.as_ref().expect("it runs").id());
     }
 
     /// Lets it go on.

@@ -119,13 +119,20 @@ fn what_the_store_has_lost_is_said_to_everybody_who_was_promised_it() {
     let again = publish(&cluster.nodes[0], "/chat/a", "6", "k");
     assert_eq!(offset(&again), 5, "the place of what was lost");
     for live in &mut readers {
-        let mut seen = Vec::new();
-        let mut reset = false;
+        let (mut seen, mut at) = (Vec::new(), None::<u64>);
         while seen.last() != Some(&json!(6)) {
             let event = live.next().unwrap();
-            reset |= event.is("@reset");
-            if !event.is_control() {
-                assert!(reset, "{event:?} without a word of what was lost");
+            if event.is("@reset") {
+                assert!(
+                    at.is_none() || Store::TELLS_LOSS_AGAIN,
+                    "told a second time: {event:?} after {seen:?}"
+                );
+                at = Some(offset(&event.position));
+                seen.clear();
+            } else if !event.is_control() {
+                let before = at.unwrap_or_else(|| panic!("{event:?} without a word of what was lost"));
+                assert_eq!(offset(&event.position), before + 1, "{event:?} after {seen:?}");
+                at = Some(before + 1);
                 seen.push(event.data);
             }
         }

@@ -20,6 +20,8 @@ pub(crate) trait Store {
     const NAME: &'static str;
     /// Whether it compares before it appends: then there are states, and a key is used at every node as soon as at one.
     const COMPARES: bool = true;
+    /// Whether one loss may be told more than once, each time with where it goes on from.
+    const TELLS_LOSS_AGAIN: bool = false;
 
     fn start() -> Self;
     fn port(&self) -> u16;
@@ -131,6 +133,7 @@ const WAYS: usize = 3;
 impl Store for KafkaStore {
     const NAME: &'static str = "Kafka";
     const COMPARES: bool = false;
+    const TELLS_LOSS_AGAIN: bool = true;
 
     fn start() -> KafkaStore {
         let ways: Vec<_> = (0..WAYS).map(|_| free_port()).map(|port| (port, Proxy::to(port))).collect();
