@@ -15,7 +15,7 @@ pub(crate) const CHORE: &str = "test-binary";
 /// over the minute after which libtest names the tests that still run.
 const BINARY: Duration = Duration::from_secs(10 * 60);
 /// For all: compiling from an empty target directory, then the binaries one after the other, two or three of which may hang.
-const ALL: Duration = Duration::from_secs(35 * 60);
+const ALL: Duration = Duration::from_secs(45 * 60);
 
 /// Builds and runs them all, or what `arguments` of `cargo test` say.
 pub(crate) fn test(arguments: &[&str]) -> Result<(), String> {
