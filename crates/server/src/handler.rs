@@ -51,12 +51,11 @@ pub(crate) struct Question<'a> {
     pub(crate) position: Position,
 }
 
-/// What an app decided.
+/// What an app decided, for the state that it was asked about.
 #[derive(Clone, Debug)]
-pub(crate) struct Decision {
-    pub(crate) state: Json,
-    pub(crate) event: Option<EventName>,
-    pub(crate) data: Option<Json>,
+pub(crate) enum Decision {
+    Change { state: Json, event: Option<EventName>, data: Option<Json> },
+    Refusal(Problem),
 }
 
 impl Handler {
@@ -83,6 +82,9 @@ impl Handler {
     }
 
     /// Asks the app.
+    ///
+    /// # Errors
+    /// It failed, or cannot be asked this of any state.
     pub(crate) async fn decide(&self, question: &Question<'_>) -> Result<Decision, Problem> {
         let body = question.to_json()?;
         let mut request = Request::new(Full::new(body));
@@ -116,7 +118,7 @@ impl Handler {
                 };
                 let mut problem = Problem::new(status, "handler", "refused by the app");
                 problem.verbatim = Some(Box::new(said));
-                Err(problem)
+                Ok(Decision::Refusal(problem))
             }
             status => Err(self.failed(&format!("it answered {status}"))),
         }
@@ -163,7 +165,7 @@ fn read_decision(body: &[u8]) -> Result<Decision, Box<dyn std::error::Error + Se
         data: Option<&'a RawValue>,
     }
     let answer: Answer<'_> = serde_json::from_slice(body)?;
-    Ok(Decision {
+    Ok(Decision::Change {
         state: Json::parse(answer.state.get().as_bytes())?,
         event: answer.event.as_deref().map(EventName::parse).transpose()?,
         data: answer.data.map(|data| Json::parse(data.get().as_bytes())).transpose()?,

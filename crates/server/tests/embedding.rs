@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/between.rs"]
+mod between;
 mod support;
 
 use std::future::ready;
@@ -10,16 +12,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use between::{Behind, Between};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use http_body_util::Empty;
 use plainwire::config::{Channel, Engine};
 use plainwire::protocol::websocket::OpCode;
-use plainwire::protocol::{ChannelName, ControlEvent, Json, Offset, Pattern, Problem};
+use plainwire::protocol::{ControlEvent, Json, Pattern, Problem};
 use plainwire::{Allow, Change, Config, Event, From, Log, Next, Plainwire, Reducer, State, WriteOptions};
 use plainwire_log::memory::MemoryLog;
-use plainwire_log::{Append, AppendError, Appended, Head, LogError, Outcome, Page, Policy, Sink};
+use plainwire_log::{Append, AppendError, Appended};
 use serde_json::json;
 use support::{Live, Transport, WebSocket, offset};
 use tokio::net::TcpListener;
@@ -235,9 +238,8 @@ async fn streams_end_when_their_lifetime_is_over() {
     live.shutdown().await;
 }
 
-/// A log whose appends wait at a gate.
+/// A gate at which appends wait.
 struct Gated {
-    log: MemoryLog,
     begun: watch::Sender<u64>,
     open: watch::Receiver<bool>,
 }
@@ -248,9 +250,13 @@ struct Gate {
     open: watch::Sender<bool>,
 }
 
-impl Log for Gated {
-    fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        let (appending, mut open) = (self.log.append(append), self.open.clone());
+impl Between for Gated {
+    fn append(
+        &self,
+        log: &Arc<MemoryLog>,
+        append: Append,
+    ) -> BoxFuture<'static, Result<Appended, AppendError>> {
+        let (appending, mut open) = (log.append(append), self.open.clone());
         self.begun.send_modify(|begun| *begun += 1);
         async move {
             let _ = open.wait_for(|open| *open).await;
@@ -258,50 +264,12 @@ impl Log for Gated {
         }
         .boxed()
     }
-
-    fn read(
-        &self,
-        c: &ChannelName,
-        after: Offset,
-        limit: usize,
-        bytes: usize,
-    ) -> BoxFuture<'static, Result<Page, LogError>> {
-        self.log.read(c, after, limit, bytes)
-    }
-
-    fn head(
-        &self,
-        channel: &ChannelName,
-        policy: &Arc<Policy>,
-    ) -> BoxFuture<'static, Result<Head, LogError>> {
-        self.log.head(channel, policy)
-    }
-
-    fn outcome(
-        &self,
-        channel: &ChannelName,
-        key: &str,
-    ) -> BoxFuture<'static, Result<Option<Outcome>, LogError>> {
-        self.log.outcome(channel, key)
-    }
-
-    fn subscribe(&self, sink: Arc<dyn Sink>) {
-        self.log.subscribe(sink);
-    }
-
-    fn health(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        self.log.health()
-    }
-
-    fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        self.log.close()
-    }
 }
 
 async fn gated(channels: &str) -> (Plainwire, Gate) {
     let (gate, open) = watch::channel(false);
     let (begin, begun) = watch::channel(0);
-    let log = Arc::new(Gated { log: MemoryLog::new(1), begun: begin, open });
+    let log = Arc::new(Behind::new(Gated { begun: begin, open }));
     let live = Plainwire::builder(memory(channels)).log(log).start().await.unwrap();
     (live, Gate { begun, open: gate })
 }

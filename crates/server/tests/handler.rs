@@ -22,6 +22,15 @@ struct App {
     release: Arc<Notify>,
 }
 
+impl App {
+    /// Waits until it was asked so often.
+    async fn is_asked(&self, times: usize) {
+        while self.asked.load(Ordering::SeqCst) < times {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Books seats, and misbehaves on demand.
 async fn decide(State(app): State<App>, headers: HeaderMap, Json(question): Json<Value>) -> Response {
     app.asked.fetch_add(1, Ordering::SeqCst);
@@ -29,6 +38,9 @@ async fn decide(State(app): State<App>, headers: HeaderMap, Json(question): Json
     assert_eq!(question["channel"], "seats/7");
     assert!(question["cursor"].as_str().is_some_and(|cursor| cursor.contains('.')));
     let left = question["state"]["left"].as_i64().unwrap();
+    if question["args"]["slowly"] == true {
+        app.release.notified().await;
+    }
     match question["command"].as_str().unwrap() {
         "book" => match left - question["args"]["seats"].as_i64().unwrap_or(1) {
             left if left >= 0 => {
@@ -41,10 +53,6 @@ async fn decide(State(app): State<App>, headers: HeaderMap, Json(question): Json
         "overbook" => Json(json!({ "state": { "left": -1 } })).into_response(),
         "crash" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         "babble" => "not JSON".into_response(),
-        "wait" => {
-            app.release.notified().await;
-            Json(json!({ "state": { "left": left } })).into_response()
-        }
         command => (StatusCode::NOT_FOUND, Json(json!({ "unknown": command }))).into_response(),
     }
 }
@@ -64,7 +72,7 @@ async fn start() -> (Plainwire, App) {
         [channel."seats/*"]
         state = {{ left = 40 }}
         handler = "http://{address}/decide"
-        handler_timeout = "500ms"
+        handler_timeout = "2s"
         [channel."seats/*".command.give_back]
         args = {{ seats = {{ type = "integer" }} }}
         set = "{{'left': state.left + args.seats}}"
@@ -131,9 +139,28 @@ async fn an_app_that_fails_changes_nothing() {
     let (live, app) = start().await;
     assert_eq!(refused(&live, "crash").await.status, 502);
     assert_eq!(refused(&live, "babble").await.status, 502);
-    assert_eq!(refused(&live, "wait").await.status, 504);
+    let late = live.command("seats/7", "book", &json!({ "slowly": true })).await.unwrap_err();
+    assert_eq!(late.status, 504);
     app.release.notify_waiters();
-    live.command("seats/7", "book", &json!({})).await.unwrap();
+    let booked = live.command("seats/7", "book", &json!({})).await.unwrap();
+    assert_eq!(booked.state.unwrap().as_str(), r#"{"left":39}"#);
+}
+
+#[tokio::test]
+async fn a_refusal_of_what_is_over_is_asked_again() {
+    let (live, app) = start().await;
+    live.command("seats/7", "book", &json!({ "seats": 40 })).await.unwrap();
+    let asking = live.clone();
+    let booking =
+        tokio::spawn(async move { asking.command("seats/7", "book", &json!({ "slowly": true })).await });
+    // Asked while there are none left: it will refuse. Before it says so, there are again.
+    app.is_asked(2).await;
+    live.command("seats/7", "give_back", &json!({ "seats": 3 })).await.unwrap();
+    app.release.notify_one();
+    app.is_asked(3).await;
+    app.release.notify_one();
+    let booked = booking.await.unwrap().unwrap();
+    assert_eq!(booked.state.unwrap().as_str(), r#"{"left":2}"#);
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ pub(crate) enum Write<'a> {
     Message(NewMessage),
     /// A change of the state.
     Change(Change<'a>),
-    /// A change that an app decided on, for the state at a position.
+    /// What an app decided, for the state at a position.
     Decided { at: Position, decision: &'a Decision },
 }
 
@@ -409,8 +409,12 @@ fn decide(
             let data = data.unwrap_or_else(|| state.json().clone());
             Ok((NewMessage { event, data, from: from.cloned() }, Some(state)))
         }
-        (Write::Decided { decision, .. }, Some(machine), Some(state)) => {
-            let Decision { state: next, event, data } = decision;
+        (Write::Decided { decision: Decision::Refusal(problem), .. }, ..) => Err(problem.clone()),
+        (
+            Write::Decided { decision: Decision::Change { state: next, event, data }, .. },
+            Some(machine),
+            Some(state),
+        ) => {
             let next = machine.apply(state, &Change::Replace(next.as_bytes()))?.state;
             let data = data.clone().unwrap_or_else(|| next.json().clone());
             Ok((NewMessage { event: event.clone(), data, from: from.cloned() }, Some(next)))

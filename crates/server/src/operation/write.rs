@@ -181,18 +181,18 @@ impl Begun {
     /// Waits until the write is applied and durable, or refused.
     pub(crate) async fn finish(mut self) -> Result<Written, Problem> {
         let mut conflicts = 0;
-        while self.began.elapsed() < PATIENCE {
+        loop {
             match self.attempt {
                 Attempt::Refused { problem, at, basis: None } => {
                     // Another node may have changed what this was judged by, before it was even sent.
                     let asked = self.channels.log().stands_at(self.channel.name(), at).await;
                     if asked.map_err(store_problem)? {
-                        return Err(problem);
+                        return refused(&self.channels, &self.channel, &self.request, problem).await;
                     }
                 }
                 Attempt::Refused { problem, basis: Some(basis), .. } => {
                     if basis.await.is_ok() {
-                        return Err(problem);
+                        return refused(&self.channels, &self.channel, &self.request, problem).await;
                     }
                 }
                 Attempt::Moved { basis } => {
@@ -233,9 +233,30 @@ impl Begun {
                     }
                 }
             }
+            // Before another attempt, not after it: what has begun may be applied.
+            if self.began.elapsed() >= PATIENCE {
+                return Err(busy());
+            }
             self.attempt = attempt(&self.channels, &self.channel, &self.request).await?;
         }
-        Err(busy())
+    }
+}
+
+/// The answer to a write that the channel's present position refuses: that, unless the same request was applied when it was sent
+/// before, and is what the channel has moved on by.
+///
+/// An earlier one that is still on its way to the store will not be applied any more. It expects the channel where it stood when it was
+/// decided: if that is over, the store refuses it; if it is not, it was decided on what this is refused by.
+async fn refused(
+    channels: &Channels,
+    channel: &Channel,
+    request: &WriteRequest,
+    problem: Problem,
+) -> Result<Written, Problem> {
+    let Some(KeyedRequest(key)) = &request.key else { return Err(problem) };
+    match channels.log().outcome(channel.name(), key).await.map_err(store_problem)? {
+        Some(outcome) => replay(channels, request, outcome),
+        None => Err(problem),
     }
 }
 
