@@ -287,4 +287,8 @@ impl LogError {
     pub fn new(text: impl Into<Arc<str>>) -> LogError {
         LogError(text.into())
     }
+
+    pub(crate) fn closed() -> LogError {
+        LogError::new("the log is closed")
+    }
 }

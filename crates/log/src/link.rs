@@ -42,7 +42,7 @@ impl<C: Clone> Link<C> {
         loop {
             match &*state.borrow_and_update() {
                 State::Up(live) => return Ok(live.clone()),
-                State::Closed => return Err(closed()),
+                State::Closed => return Err(LogError::closed()),
                 State::Down(why) if Instant::now() >= until => return Err(why.clone()),
                 State::Down(_) => {}
             }
@@ -59,7 +59,7 @@ impl<C: Clone> Link<C> {
         match &*self.state.borrow() {
             State::Up(live) => Ok(live.clone()),
             State::Down(why) => Err(why.clone()),
-            State::Closed => Err(closed()),
+            State::Closed => Err(LogError::closed()),
         }
     }
 
@@ -101,8 +101,4 @@ impl<C: Clone> Link<C> {
             changes
         });
     }
-}
-
-pub(crate) fn closed() -> LogError {
-    LogError::new("the log is closed")
 }

@@ -126,7 +126,7 @@ impl MemoryLog {
         let epoch = self.epoch(&append.channel);
         let mut inner = self.inner.lock();
         if inner.closed {
-            return Err(AppendError::Unavailable(closed()));
+            return Err(AppendError::Unavailable(LogError::closed()));
         }
         inner.sweep((self.clock)());
         inner.append(append, epoch)
@@ -221,7 +221,7 @@ impl Log for MemoryLog {
     }
 
     fn health(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        let closed = self.inner.lock().closed.then(closed);
+        let closed = self.inner.lock().closed.then(LogError::closed);
         ready(closed.map_or(Ok(()), Err)).boxed()
     }
 
@@ -397,8 +397,4 @@ impl Channel {
             self.messages.shrink_to(2 * self.messages.len());
         }
     }
-}
-
-fn closed() -> LogError {
-    LogError::new("the log is closed")
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/owning.rs"]
+mod owning;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/kafka.rs"]
@@ -11,21 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use owning::Owning;
 use plainwire_log::kafka::{KafkaLog, KafkaOptions};
 use plainwire_log::suite::fixture::{Fixture, PATIENCE, TestClock, keep_all, key, name, number_of};
 use plainwire_log::suite::model;
-use plainwire_log::{
-    Append, AppendError, Appended, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
-};
-use plainwire_protocol::{ChannelName, Offset, Position};
+use plainwire_log::{Append, AppendError, Clock, Head, Log, Policy};
+use plainwire_protocol::{Offset, Position};
 use support::Kafka;
-
-/// A log and the broker that it is in.
-struct Owning {
-    log: KafkaLog,
-    _kafka: Arc<Kafka>,
-}
 
 /// Nobody else's prefix.
 fn prefix() -> String {
@@ -46,7 +40,7 @@ fn options(kafka: &Kafka, prefix: &str) -> KafkaOptions {
 fn open(clock: Clock) -> Arc<dyn Log> {
     let kafka = support::shared();
     let log = KafkaLog::open_with_clock(options(&kafka, &prefix()), clock).unwrap();
-    Arc::new(Owning { log, _kafka: kafka })
+    Arc::new(Owning { log, _store: kafka })
 }
 
 plainwire_log::log_suite!(open, messages only);
@@ -57,58 +51,6 @@ async fn agrees_with_the_model() {
         model::agrees_with_the_model(seed, 60, open, false).await;
     }
 }
-impl Log for Owning {
-    fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        self.log.append(append)
-    }
-
-    fn read(
-        &self,
-        channel: &ChannelName,
-        after: Offset,
-        limit: usize,
-        max_bytes: usize,
-    ) -> BoxFuture<'static, Result<Page, LogError>> {
-        self.log.read(channel, after, limit, max_bytes)
-    }
-
-    fn head(
-        &self,
-        channel: &ChannelName,
-        policy: &Arc<Policy>,
-    ) -> BoxFuture<'static, Result<Head, LogError>> {
-        self.log.head(channel, policy)
-    }
-
-    fn outcome(
-        &self,
-        channel: &ChannelName,
-        key: &str,
-    ) -> BoxFuture<'static, Result<Option<Outcome>, LogError>> {
-        self.log.outcome(channel, key)
-    }
-
-    fn subscribe(&self, sink: Arc<dyn Sink>) {
-        self.log.subscribe(sink);
-    }
-
-    fn health(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        self.log.health()
-    }
-
-    fn stats(&self) -> LogStats {
-        self.log.stats()
-    }
-
-    fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        self.log.close()
-    }
-
-    fn compares(&self) -> bool {
-        self.log.compares()
-    }
-}
-
 /// Nodes that share a Kafka.
 fn node(kafka: &Kafka, prefix: &str) -> Fixture {
     let options = KafkaOptions { timeout: Duration::from_secs(2), ..options(kafka, prefix) };

@@ -6,6 +6,8 @@
 mod format;
 #[path = "support/format.rs"]
 mod format_of_all;
+#[path = "support/owning.rs"]
+mod owning;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/proxy.rs"]
@@ -16,22 +18,14 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use owning::Owning;
 use plainwire_log::nats::{NatsLog, NatsOptions};
 use plainwire_log::suite::fixture::{Fixture, PATIENCE, TestClock, keep_all, key, name, number_of};
 use plainwire_log::suite::model;
-use plainwire_log::{
-    Append, AppendError, Appended, Chained, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
-};
-use plainwire_protocol::{ChannelName, Offset, Position};
+use plainwire_log::{Append, AppendError, Chained, Clock, Head, Log, Policy};
+use plainwire_protocol::{Offset, Position};
 use proxy::{Passage, Proxy};
 use support::Nats;
-
-/// A log and the server that it is in.
-struct Owning {
-    log: NatsLog,
-    _nats: Nats,
-}
 
 fn options(port: u16) -> NatsOptions {
     NatsOptions {
@@ -46,7 +40,7 @@ fn options(port: u16) -> NatsOptions {
 fn open(clock: Clock) -> Arc<dyn Log> {
     let nats = Nats::start();
     let log = NatsLog::open_with_clock(options(nats.port()), clock).unwrap();
-    Arc::new(Owning { log, _nats: nats })
+    Arc::new(Owning { log, _store: nats })
 }
 
 plainwire_log::log_suite!(open);
@@ -55,54 +49,6 @@ plainwire_log::log_suite!(open);
 async fn agrees_with_the_model() {
     for seed in 0..3 {
         model::agrees_with_the_model(seed, 120, open, false).await;
-    }
-}
-
-impl Log for Owning {
-    fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        self.log.append(append)
-    }
-
-    fn read(
-        &self,
-        channel: &ChannelName,
-        after: Offset,
-        limit: usize,
-        max_bytes: usize,
-    ) -> BoxFuture<'static, Result<Page, LogError>> {
-        self.log.read(channel, after, limit, max_bytes)
-    }
-
-    fn head(
-        &self,
-        channel: &ChannelName,
-        policy: &Arc<Policy>,
-    ) -> BoxFuture<'static, Result<Head, LogError>> {
-        self.log.head(channel, policy)
-    }
-
-    fn outcome(
-        &self,
-        channel: &ChannelName,
-        key: &str,
-    ) -> BoxFuture<'static, Result<Option<Outcome>, LogError>> {
-        self.log.outcome(channel, key)
-    }
-
-    fn subscribe(&self, sink: Arc<dyn Sink>) {
-        self.log.subscribe(sink);
-    }
-
-    fn health(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        self.log.health()
-    }
-
-    fn stats(&self) -> LogStats {
-        self.log.stats()
-    }
-
-    fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        self.log.close()
     }
 }
 

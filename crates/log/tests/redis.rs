@@ -8,6 +8,8 @@ mod cluster;
 mod format;
 #[path = "support/format.rs"]
 mod format_of_all;
+#[path = "support/owning.rs"]
+mod owning;
 #[path = "support/process.rs"]
 mod process;
 #[path = "support/redis.rs"]
@@ -16,21 +18,13 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use owning::Owning;
 use plainwire_log::redis::{RedisLog, RedisOptions};
 use plainwire_log::suite::fixture::{Fixture, PATIENCE, TestClock, keep_all, key, name, number_of};
 use plainwire_log::suite::model;
-use plainwire_log::{
-    Append, AppendError, Appended, Chained, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
-};
-use plainwire_protocol::{ChannelName, Offset, Position};
+use plainwire_log::{Append, AppendError, Chained, Clock, Head, Log};
+use plainwire_protocol::{Offset, Position};
 use support::Redis;
-
-/// A log and the server that it is in.
-struct Owning {
-    log: RedisLog,
-    _redis: Redis,
-}
 
 fn options(redis: &Redis) -> RedisOptions {
     RedisOptions {
@@ -46,7 +40,7 @@ fn options(redis: &Redis) -> RedisOptions {
 fn open(clock: Clock) -> Arc<dyn Log> {
     let redis = Redis::start();
     let log = RedisLog::open_with_clock(options(&redis), clock).unwrap();
-    Arc::new(Owning { log, _redis: redis })
+    Arc::new(Owning { log, _store: redis })
 }
 
 plainwire_log::log_suite!(open);
@@ -55,54 +49,6 @@ plainwire_log::log_suite!(open);
 async fn agrees_with_the_model() {
     for seed in 0..3 {
         model::agrees_with_the_model(seed, 120, open, false).await;
-    }
-}
-
-impl Log for Owning {
-    fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        self.log.append(append)
-    }
-
-    fn read(
-        &self,
-        channel: &ChannelName,
-        after: Offset,
-        limit: usize,
-        max_bytes: usize,
-    ) -> BoxFuture<'static, Result<Page, LogError>> {
-        self.log.read(channel, after, limit, max_bytes)
-    }
-
-    fn head(
-        &self,
-        channel: &ChannelName,
-        policy: &Arc<Policy>,
-    ) -> BoxFuture<'static, Result<Head, LogError>> {
-        self.log.head(channel, policy)
-    }
-
-    fn outcome(
-        &self,
-        channel: &ChannelName,
-        key: &str,
-    ) -> BoxFuture<'static, Result<Option<Outcome>, LogError>> {
-        self.log.outcome(channel, key)
-    }
-
-    fn subscribe(&self, sink: Arc<dyn Sink>) {
-        self.log.subscribe(sink);
-    }
-
-    fn health(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        self.log.health()
-    }
-
-    fn stats(&self) -> LogStats {
-        self.log.stats()
-    }
-
-    fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
-        self.log.close()
     }
 }
 

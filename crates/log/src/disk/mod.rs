@@ -49,7 +49,7 @@ use plainwire_protocol::{ChannelName, Offset};
 pub use open::OpenError;
 #[doc(hidden)]
 pub use queue::MAX_WAITING_APPENDS;
-use queue::{MAX_WAITING_BYTES, Queue, closed};
+use queue::{MAX_WAITING_BYTES, Queue};
 use store::{Store, StoreError};
 
 use crate::stats::{COMMIT_SIZES, Count, Histogram, SYNC_MICROS};
@@ -179,7 +179,7 @@ impl Shared {
 impl Log for DiskLog {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
         let reply = self.shared.queue.push(append);
-        async { reply.await.unwrap_or_else(|_| Err(AppendError::Unavailable(closed()))) }.boxed()
+        async { reply.await.unwrap_or_else(|_| Err(AppendError::Unavailable(LogError::closed()))) }.boxed()
     }
 
     fn read(
@@ -226,7 +226,7 @@ impl Log for DiskLog {
         }
         let (reply, well) = (self.shared.queue.probe(), Arc::clone(&self.well));
         async move {
-            let result = reply.await.unwrap_or_else(|_| Err(closed()));
+            let result = reply.await.unwrap_or_else(|_| Err(LogError::closed()));
             *well.lock() = result.is_ok().then(Instant::now);
             result
         }
@@ -250,7 +250,7 @@ impl Log for DiskLog {
 
     fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
         let reply = self.shared.queue.close();
-        async { reply.await.unwrap_or_else(|_| Err(closed())) }.boxed()
+        async { reply.await.unwrap_or_else(|_| Err(LogError::closed())) }.boxed()
     }
 }
 

@@ -66,7 +66,7 @@ impl Queue {
         let bytes = size_of_append(&append);
         let mut inner = self.inner.lock();
         let refusal = if !matches!(inner.stage, Stage::Open) {
-            Some(AppendError::Unavailable(closed()))
+            Some(AppendError::Unavailable(LogError::closed()))
         } else if inner.appends.len() >= MAX_WAITING_APPENDS || inner.bytes + bytes > MAX_WAITING_BYTES {
             Some(AppendError::Busy)
         } else {
@@ -88,7 +88,7 @@ impl Queue {
         let mut inner = self.inner.lock();
         match inner.stage {
             Stage::Open => inner.probes.push(reply),
-            _ => drop(reply.send(Err(closed()))),
+            _ => drop(reply.send(Err(LogError::closed()))),
         }
         self.changed.notify_one();
         receiver
@@ -122,7 +122,7 @@ impl Queue {
 
     /// Takes no more and forgets what waits, as if the process had ended.
     pub(crate) fn abandon(&self) {
-        self.end(Err(closed()));
+        self.end(Err(LogError::closed()));
         self.changed.notify_one();
     }
 
@@ -161,10 +161,6 @@ impl Queue {
             let _ = closer.send(result.clone());
         }
     }
-}
-
-pub(crate) fn closed() -> LogError {
-    LogError::new("the log is closed")
 }
 
 fn size_of_append(append: &Append) -> usize {

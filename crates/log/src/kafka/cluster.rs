@@ -104,7 +104,7 @@ impl Cluster {
         let slot = self.slots.lock().entry(slot).or_default().clone();
         let mut state = slot.0.lock().await;
         if self.is_closed.load(std::sync::atomic::Ordering::Acquire) {
-            return Err(Failure::Unsent(LogError::new("the log is closed")));
+            return Err(Failure::Unsent(LogError::closed()));
         }
         if let Some(connection) = state.connection.as_ref().filter(|connection| !connection.is_over()) {
             return Ok(connection.clone());

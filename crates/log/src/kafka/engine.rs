@@ -20,7 +20,6 @@ use super::connection::{Connection, Failure, refused};
 use super::record::{self, Stamp};
 use super::topics::{self, TopicName};
 use super::view::{News, Place, View};
-use crate::stats::{COMMIT_SIZES, Count, Histogram};
 use crate::waiting::{Room, Waiting};
 use crate::{Clock, LogError, Policy, Sink};
 
@@ -62,9 +61,6 @@ pub(super) struct Engine {
     pub(super) tails: Mutex<HashSet<i32>>,
     /// Rings when a channel has a place that it had not before.
     pub(super) placed: Notify,
-    pub(super) commits: Histogram,
-    pub(super) errors: Count,
-    pub(super) keys_dropped: Count,
     pub(super) closing: watch::Sender<bool>,
     pub(super) is_over: AtomicBool,
 }
@@ -117,7 +113,7 @@ impl Engine {
             runtime: Handle::current(),
             cluster,
             sink: OnceCell::new(),
-            room: Room::default(),
+            room: Room::new(),
             cluster_id: OnceCell::new(),
             channels: Mutex::default(),
             followed: Mutex::default(),
@@ -125,9 +121,6 @@ impl Engine {
             producer: tokio::sync::Mutex::default(),
             tails: Mutex::default(),
             placed: Notify::new(),
-            commits: Histogram::new(COMMIT_SIZES),
-            errors: Count::default(),
-            keys_dropped: Count::default(),
             closing: watch::Sender::new(false),
             is_over: AtomicBool::new(false),
         }
@@ -204,7 +197,7 @@ impl Engine {
             };
             // Whatever it was, it may be elsewhere by now.
             *channel.route.lock() = None;
-            self.errors.add(1);
+            self.room.errors.add(1);
             if self.is_over() || Instant::now() + backoff >= until {
                 return Err(error);
             }
@@ -302,7 +295,7 @@ impl Engine {
             *found = Some(entry.offset);
         }
         let (news, dropped) = view.take(&channel.name, entries);
-        self.keys_dropped.add(dropped);
+        self.room.keys_dropped.add(dropped);
         self.tell(channel, &view, news);
         Ok(())
     }

@@ -18,7 +18,7 @@ mod view;
 mod writer;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -112,16 +112,10 @@ impl KafkaLog {
 
 impl Log for KafkaLog {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
-        let closed = || LogError::new("the log is closed");
         if *self.engine.closing.borrow() {
-            return async move { Err(AppendError::Unavailable(closed())) }.boxed();
+            return async { Err(AppendError::Unavailable(LogError::closed())) }.boxed();
         }
-        match writer::push(&self.engine, append) {
-            Ok(answer) => {
-                async move { answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(closed()))) }.boxed()
-            }
-            Err(error) => async { Err(error) }.boxed(),
-        }
+        waiting::outcome(writer::push(&self.engine, append))
     }
 
     fn read(
@@ -217,27 +211,14 @@ impl Log for KafkaLog {
     }
 
     fn stats(&self) -> LogStats {
-        let engine = &self.engine;
-        LogStats {
-            waiting_appends: engine.room.count(),
-            max_waiting_appends: waiting::MAX_WAITING,
-            waiting_bytes: engine.room.bytes(),
-            max_waiting_bytes: waiting::MAX_WAITING_BYTES,
-            commits: engine.commits.get(),
-            errors: engine.errors.get(),
-            keys_dropped: engine.keys_dropped.get(),
-            ..LogStats::default()
-        }
+        self.engine.room.stats()
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
         let engine = self.engine.clone();
         engine.closing.send_replace(true);
         async move {
-            let until = Instant::now() + engine.options.timeout;
-            while engine.room.count() > 0 && Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            engine.room.drained(engine.options.timeout).await;
             engine.end();
             Ok(())
         }

@@ -106,7 +106,7 @@ async fn tail(engine: Weak<Engine>, broker: i32) {
                 told = Told::default();
                 // A session that the broker has forgotten is begun anew.
                 if !matches!(failure, Failure::Refused(_)) {
-                    strong.errors.add(1);
+                    strong.room.errors.add(1);
                     let error = failure.into_error();
                     tracing::warn!(broker, %error, "no news of a broker of Kafka");
                     for tailed in tailed.values() {

@@ -158,7 +158,7 @@ impl Engine {
         let sizes: Vec<_> = batch.iter().map(|waiting| waiting.append.messages.len() as u64).collect();
         match self.send(channel, &mut batch).await {
             Sent::Done(first) => {
-                self.commits.observe(count as u64);
+                self.room.commits.observe(count as u64);
                 let epoch = channel.view.lock().position().epoch;
                 let mut last = first.minus(1);
                 // Those who were told already that nobody knows came first.
@@ -178,7 +178,7 @@ impl Engine {
     }
 
     fn refuse(&self, batch: Vec<Waiting>, why: &AppendError) {
-        self.errors.add(1);
+        self.room.errors.add(1);
         for waiting in batch {
             self.room.done(waiting, Err(why.clone()));
         }
@@ -222,7 +222,7 @@ impl Engine {
                     }
                 },
             };
-            self.errors.add(1);
+            self.room.errors.add(1);
             let found = (*channel.own.lock()).and_then(|(_, found)| found);
             if let Some(found) = found {
                 return Sent::Done(found);

@@ -18,8 +18,7 @@ use super::subjects::Subjects;
 use super::view::{Step, View};
 use super::{Connection, Live, NatsOptions};
 use crate::follow::{Follows, Look, Next};
-use crate::link::{Link, closed};
-use crate::stats::{COMMIT_SIZES, Count, Histogram};
+use crate::link::Link;
 use crate::waiting::{Room, Waiting};
 use crate::{Clock, LogError};
 
@@ -44,9 +43,6 @@ pub(super) struct Engine {
     channels: Mutex<HashMap<ChannelName, Arc<Channel>>>,
     /// Channels that are about to be looked at.
     looking: Mutex<HashSet<ChannelName>>,
-    pub(super) commits: Histogram,
-    pub(super) errors: Count,
-    pub(super) keys_dropped: Count,
     pub(super) closing: watch::Sender<bool>,
 }
 
@@ -79,13 +75,10 @@ impl Engine {
             runtime: Handle::current(),
             link: Link::new("NATS"),
             follows: Follows::default(),
-            room: Room::default(),
+            room: Room::new(),
             wishes,
             channels: Mutex::default(),
             looking: Mutex::default(),
-            commits: Histogram::new(COMMIT_SIZES),
-            errors: Count::default(),
-            keys_dropped: Count::default(),
             closing: watch::Sender::new(false),
         }
     }
@@ -205,7 +198,7 @@ impl Engine {
             }
         };
         if result.is_err() {
-            self.errors.add(1);
+            self.room.errors.add(1);
         }
         result
     }
@@ -337,7 +330,7 @@ impl Engine {
     }
 
     pub(super) fn is_closing(&self) -> Result<(), LogError> {
-        if *self.closing.borrow() { Err(closed()) } else { Ok(()) }
+        if *self.closing.borrow() { Err(LogError::closed()) } else { Ok(()) }
     }
 }
 

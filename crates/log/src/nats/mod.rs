@@ -32,7 +32,6 @@ use tokio::sync::{mpsc, oneshot};
 use self::engine::Engine;
 use self::keep::{Address, PULSE, keep};
 use self::listen::{Wish, listen};
-use crate::link::closed;
 use crate::{
     Append, AppendError, Appended, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
     system_clock, waiting,
@@ -95,14 +94,9 @@ impl NatsLog {
 impl Log for NatsLog {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
         if *self.engine.closing.borrow() {
-            return async { Err(AppendError::Unavailable(closed())) }.boxed();
+            return async { Err(AppendError::Unavailable(LogError::closed())) }.boxed();
         }
-        match writer::push(&self.engine, append) {
-            Ok(answer) => {
-                async { answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(closed()))) }.boxed()
-            }
-            Err(error) => async { Err(error) }.boxed(),
-        }
+        waiting::outcome(writer::push(&self.engine, append))
     }
 
     fn read(
@@ -141,8 +135,8 @@ impl Log for NatsLog {
             let live = engine.link.live(Instant::now() + engine.options.timeout).await?;
             let (heard, answer) = oneshot::channel();
             let wish = Wish::Heard(channel.name.clone(), live.connection.client.clone(), heard);
-            engine.wishes.send(wish).map_err(|_| closed())?;
-            answer.await.map_err(|_| closed())??;
+            engine.wishes.send(wish).map_err(|_| LogError::closed())?;
+            answer.await.map_err(|_| LogError::closed())??;
             engine.look_once_heard(&channel, &live);
             engine.fresh(&channel, false).await?;
             Ok(engine.begin_telling(&channel))
@@ -200,27 +194,14 @@ impl Log for NatsLog {
     }
 
     fn stats(&self) -> LogStats {
-        let engine = &self.engine;
-        LogStats {
-            waiting_appends: engine.room.count(),
-            max_waiting_appends: waiting::MAX_WAITING,
-            waiting_bytes: engine.room.bytes(),
-            max_waiting_bytes: waiting::MAX_WAITING_BYTES,
-            commits: engine.commits.get(),
-            errors: engine.errors.get(),
-            keys_dropped: engine.keys_dropped.get(),
-            ..LogStats::default()
-        }
+        self.engine.room.stats()
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
         let engine = self.engine.clone();
         engine.closing.send_replace(true);
         async move {
-            let until = Instant::now() + engine.options.timeout;
-            while engine.room.count() > 0 && Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            engine.room.drained(engine.options.timeout).await;
             engine.link.close();
             Ok(())
         }

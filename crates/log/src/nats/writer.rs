@@ -9,7 +9,6 @@ use super::draft::{self, Author, Plan, Verdict};
 use super::engine::{Channel, Engine, random};
 use super::entry::Entry;
 use super::index::Used;
-use crate::link::closed;
 use crate::waiting::Waiting;
 use crate::{Append, AppendError, Appended, LogError, Outcome};
 
@@ -44,7 +43,7 @@ pub(super) fn push(engine: &Arc<Engine>, append: Append) -> Result<Answer, Appen
 /// Writes what waits for a channel until nothing does.
 async fn write(engine: Arc<Engine>, channel: Arc<Channel>) {
     while let Some(group) = next(&channel) {
-        engine.commits.observe(group.len() as u64);
+        engine.room.commits.observe(group.len() as u64);
         Commit { engine: &engine, channel: &channel, backoff: BACKOFF.0 }.run(group).await;
     }
 }
@@ -118,7 +117,7 @@ impl Commit<'_> {
             };
             match self.carry_out(&live, &plan, until).await {
                 Outcomes::Taken => {
-                    self.engine.keys_dropped.add(plan.keys_dropped);
+                    self.engine.room.keys_dropped.add(plan.keys_dropped);
                     self.engine.purge(self.channel, &live);
                     return self.answer(&live, group, plan.verdicts).await;
                 }
@@ -256,7 +255,7 @@ impl Commit<'_> {
         let is_closed = self.engine.link.is_closed();
         let over =
             |waiting: &mut Waiting| is_closed || waiting.since.elapsed() >= self.engine.options.timeout;
-        let why = if is_closed { closed() } else { why.clone() };
+        let why = if is_closed { LogError::closed() } else { why.clone() };
         for late in group.extract_if(.., over) {
             self.engine.room.done(late, Err(AppendError::Unavailable(why.clone())));
         }

@@ -17,7 +17,6 @@ use super::masters::{Master, Masters};
 use super::script::Scripts;
 use super::wire;
 use crate::follow::{Follows, Look, Next};
-use crate::stats::{COMMIT_SIZES, Count, Histogram};
 use crate::waiting::Room;
 use crate::{Clock, Head, LogError};
 
@@ -40,9 +39,6 @@ pub(super) struct Engine {
     pub(super) room: Room,
     /// Channels that are about to be looked at.
     pub(super) looking: Mutex<HashSet<ChannelName>>,
-    pub(super) commits: Histogram,
-    pub(super) errors: Count,
-    pub(super) keys_dropped: Count,
     pub(super) closing: AtomicBool,
 }
 
@@ -65,11 +61,8 @@ impl Engine {
             node: format!("{:016x}", random()),
             scripts: Scripts::new(),
             follows: Follows::default(),
-            room: Room::default(),
+            room: Room::new(),
             looking: Mutex::default(),
-            commits: Histogram::new(COMMIT_SIZES),
-            errors: Count::default(),
-            keys_dropped: Count::default(),
             closing: AtomicBool::new(false),
         }
     }
@@ -81,14 +74,6 @@ impl Engine {
     /// An epoch that nobody has used.
     pub(super) fn fresh_epoch(channel: &ChannelName) -> String {
         Epoch::derive(random(), 0, channel).to_string()
-    }
-
-    pub(super) fn count_commit(&self, appends: usize) {
-        self.commits.observe(appends as u64);
-    }
-
-    pub(super) fn count_error(&self) {
-        self.errors.add(1);
     }
 
     /// What went wrong, for whoever runs the server. If it means that another connection is needed, as this server is not, or is no
@@ -127,7 +112,7 @@ impl Engine {
             self.scripts.load(&mut connection).await?;
             answer = command.query_async(&mut connection).await;
         }
-        answer.inspect_err(|_| self.count_error())
+        answer.inspect_err(|_| self.room.errors.add(1))
     }
 
     /// Sends a command about a channel to its master, whichever that is.

@@ -246,7 +246,7 @@ mod tests {
             state: None,
             key: None,
         };
-        Room::default().take(append).expect("there is room").0
+        Room::new().take(append).expect("there is room").0
     }
 
     fn taken(master: &Master) -> Vec<(String, u64)> {

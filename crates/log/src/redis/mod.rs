@@ -33,7 +33,6 @@ use self::link::Address;
 use self::masters::{Master, all_to};
 use self::subscriptions::Wish;
 use crate::follow::{Look, Next};
-use crate::link::closed;
 use crate::{
     Append, AppendError, Appended, Clock, Head, Log, LogError, LogStats, Outcome, Page, Policy, Sink,
     system_clock, waiting,
@@ -100,14 +99,9 @@ impl RedisLog {
 impl Log for RedisLog {
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Appended, AppendError>> {
         if self.engine.closing.load(Ordering::Acquire) {
-            return async { Err(AppendError::Unavailable(closed())) }.boxed();
+            return async { Err(AppendError::Unavailable(LogError::closed())) }.boxed();
         }
-        match writer::push(&self.engine, append) {
-            Ok(answer) => {
-                async { answer.await.unwrap_or_else(|_| Err(AppendError::Unknown(closed()))) }.boxed()
-            }
-            Err(error) => async { Err(error) }.boxed(),
-        }
+        waiting::outcome(writer::push(&self.engine, append))
     }
 
     fn read(
@@ -152,8 +146,8 @@ impl Log for RedisLog {
             let (heard, answer) = oneshot::channel();
             let wish = Wish::Heard(channel.clone(), heard);
             let (master, _) = engine.live(&channel, Instant::now() + engine.options.timeout).await?;
-            master.wishes.send(wish).map_err(|_| closed())?;
-            answer.await.map_err(|_| closed())??;
+            master.wishes.send(wish).map_err(|_| LogError::closed())?;
+            answer.await.map_err(|_| LogError::closed())??;
             let head = engine.look(&channel).await?;
             if engine.follows.is_missing(&channel) {
                 engine.look_soon(&channel, Next::Missing);
@@ -217,27 +211,14 @@ impl Log for RedisLog {
     }
 
     fn stats(&self) -> LogStats {
-        let engine = &self.engine;
-        LogStats {
-            waiting_appends: engine.room.count(),
-            max_waiting_appends: waiting::MAX_WAITING,
-            waiting_bytes: engine.room.bytes(),
-            max_waiting_bytes: waiting::MAX_WAITING_BYTES,
-            commits: engine.commits.get(),
-            errors: engine.errors.get(),
-            keys_dropped: engine.keys_dropped.get(),
-            ..LogStats::default()
-        }
+        self.engine.room.stats()
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LogError>> {
         let engine = self.engine.clone();
         engine.closing.store(true, Ordering::Release);
         async move {
-            let until = Instant::now() + engine.options.timeout;
-            while engine.room.count() > 0 && Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            engine.room.drained(engine.options.timeout).await;
             engine.end();
             Ok(())
         }

@@ -12,7 +12,6 @@ use super::link::{Live, failed};
 use super::masters::Master;
 use super::wire::{self, Garbled, bulk, parse, text};
 use crate::follow::{Arrival, Next};
-use crate::link::closed;
 use crate::retention::message_bytes;
 use crate::waiting::Waiting;
 use crate::{Append, AppendError, Appended, Commit, LogError, OUTCOME_BYTES};
@@ -30,7 +29,7 @@ pub(super) fn push(
 ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
     let (waiting, answer) = engine.room.take(append)?;
     if let Some(late) = engine.masters.push(waiting) {
-        engine.room.done(late, Err(AppendError::Unavailable(closed())));
+        engine.room.done(late, Err(AppendError::Unavailable(LogError::closed())));
     }
     Ok(answer)
 }
@@ -55,7 +54,7 @@ pub(super) async fn write(engine: Arc<Engine>, master: Arc<Master>) {
             }
         }
     }
-    refuse(&engine, master.queue.end(), &closed());
+    refuse(&engine, master.queue.end(), &LogError::closed());
 }
 
 fn refuse(engine: &Engine, appends: Vec<Waiting>, why: &LogError) {
@@ -80,7 +79,7 @@ async fn send(engine: &Arc<Engine>, master: &Master, live: &Live, batch: Vec<Wai
         }
         Err(error) => return lost(engine, master, live, batch, &failed(&error)),
     };
-    engine.count_commit(batch.len());
+    engine.room.commits.observe(batch.len() as u64);
     let mut again = Vec::new();
     let (mut forgotten, mut elsewhere) = (false, false);
     for (waiting, answer) in batch.into_iter().zip(answers) {
@@ -109,12 +108,12 @@ async fn send(engine: &Arc<Engine>, master: &Master, live: &Live, batch: Vec<Wai
         engine.masters.doubt();
         tokio::time::sleep(MOVING).await;
     }
-    refuse(engine, engine.masters.put_back(again), &closed());
+    refuse(engine, engine.masters.put_back(again), &LogError::closed());
 }
 
 /// Nobody knows what became of these.
 fn lost(engine: &Engine, master: &Master, live: &Live, batch: Vec<Waiting>, why: &LogError) {
-    engine.count_error();
+    engine.room.errors.add(1);
     master.link.down(Some(live.number), why.clone());
     for waiting in batch {
         engine.room.done(waiting, Err(AppendError::Unknown(why.clone())));
@@ -126,7 +125,7 @@ fn answered(engine: &Arc<Engine>, waiting: Waiting, answer: Value) {
     let channel = waiting.append.channel.clone();
     let (position, result) = match read(&answer) {
         Ok(Answer::Applied { position, trimmed, dropped }) => {
-            engine.keys_dropped.add(dropped);
+            engine.room.keys_dropped.add(dropped);
             tell(engine, &waiting.append, position, trimmed);
             (position, Ok(Appended { position }))
         }
