@@ -159,7 +159,7 @@ impl Engine {
         call.arg(keys.head()).arg(keys.log()).arg(keys.state());
         call.arg(Engine::fresh_epoch(channel)).arg((self.clock)().0);
         call.arg(asked.known.map(|known| known.to_string()).unwrap_or_default());
-        call.arg(asked.limit).arg(asked.max_bytes).arg("PUBLISH").arg(keys.news());
+        call.arg(asked.limit).arg(asked.max_bytes).arg(keys.news());
         call.arg(if asked.state { "1" } else { "" });
         call.arg(asked.after.map(|after| after.to_string()).unwrap_or_default());
         call

@@ -15,29 +15,39 @@ use crate::{Commit, NewMessage, Outcome};
 #[derive(Debug)]
 pub(super) struct Garbled;
 
-/// What a message has beside its data: nothing, or a JSON array of its event and its sender.
-pub(super) fn header(message: &NewMessage) -> Vec<u8> {
-    if message.event.is_none() && message.from.is_none() {
-        return Vec::new();
-    }
-    let header = (message.event.as_ref().map(EventName::as_str), message.from.as_deref());
-    Json::of(&header).as_bytes().to_vec()
+/// How a message is written: the lengths of its header and its data, and both. The header is empty, or a JSON array of its event and its
+/// sender.
+pub(super) fn written(message: &NewMessage) -> Vec<u8> {
+    let header = match (&message.event, &message.from) {
+        (None, None) => None,
+        (event, from) => Some(Json::of(&(event.as_ref().map(EventName::as_str), from.as_deref()))),
+    };
+    let (header, data) =
+        (header.as_ref().map_or(&[][..], |header| header.as_bytes()), message.data.as_bytes());
+    [format!("{},{}:", header.len(), data.len()).as_bytes(), header, data].concat()
 }
 
+/// Reads how a message is written, and gives what comes after it.
 fn message(
     channel: &ChannelName,
     position: Position,
     at: Millis,
-    header: &[u8],
-    data: Bytes,
-) -> Result<Arc<Message>, Garbled> {
+    text: &Bytes,
+) -> Result<(Arc<Message>, Bytes), Garbled> {
+    let colon = text.iter().position(|&byte| byte == b':').ok_or(Garbled)?;
+    let (header, data) = self::text(&text[..colon])?.split_once(',').ok_or(Garbled)?;
+    let begin = colon + 1;
+    let middle = begin.checked_add(parse(header)?).ok_or(Garbled)?;
+    let end = middle.checked_add(parse(data)?).ok_or(Garbled)?;
+    let (header, data) = (text.get(begin..middle).ok_or(Garbled)?, text.get(middle..end).ok_or(Garbled)?);
     let (event, from): (Option<String>, Option<String>) = match header {
         b"" => (None, None),
         header => serde_json::from_slice(header).map_err(|_| Garbled)?,
     };
     let event = event.map(|event| EventName::parse(&event).map_err(|_| Garbled)).transpose()?;
-    let data = json(data)?;
-    Ok(Arc::new(Message { channel: channel.clone(), position, event, data, at, from: from.map(Arc::from) }))
+    let data = json(text.slice_ref(data))?;
+    let message = Message { channel: channel.clone(), position, event, data, at, from: from.map(Arc::from) };
+    Ok((Arc::new(message), text.slice(end..)))
 }
 
 fn json(text: Bytes) -> Result<Json, Garbled> {
@@ -45,8 +55,7 @@ fn json(text: Bytes) -> Result<Json, Garbled> {
     Ok(Json::from_trusted(text))
 }
 
-/// Reads an announcement: a line of what is common, the messages, each with the lengths of its header and its data before
-/// it, and the state.
+/// Reads an announcement: a line of what is common, the messages as they are written, and the state if it is no message.
 pub(super) fn announcement(channel: &ChannelName, text: Bytes) -> Result<Arrival, Garbled> {
     let end = text.iter().position(|&byte| byte == b'\n').ok_or(Garbled)?;
     let line = std::str::from_utf8(&text[..end]).map_err(|_| Garbled)?;
@@ -60,18 +69,9 @@ pub(super) fn announcement(channel: &ChannelName, text: Bytes) -> Result<Arrival
     let mut rest = text.slice(end + 1..);
     let mut messages = Vec::new();
     for offset in first..first.checked_add(count).ok_or(Garbled)? {
-        let end = rest.iter().position(|&byte| byte == b':').ok_or(Garbled)?;
-        let lengths = std::str::from_utf8(&rest[..end]).map_err(|_| Garbled)?;
-        let (header, data) = lengths.split_once(',').ok_or(Garbled)?;
-        let (header, data): (usize, usize) = (parse(header)?, parse(data)?);
-        let begin = end + 1;
-        if rest.len() < begin + header + data {
-            return Err(Garbled);
-        }
-        let position = Position::new(epoch, Offset::new(offset));
-        let body = rest.slice(begin + header..begin + header + data);
-        messages.push(message(channel, position, at, &rest[begin..begin + header], body)?);
-        rest = rest.slice(begin + header + data..);
+        let (message, more) = message(channel, Position::new(epoch, Offset::new(offset)), at, &rest)?;
+        messages.push(message);
+        rest = more;
     }
     let state = match state {
         "n" => None,
@@ -85,32 +85,27 @@ pub(super) fn announcement(channel: &ChannelName, text: Bytes) -> Result<Arrival
 /// Reads the answer of `look.lua`.
 pub(super) fn look(channel: &ChannelName, answer: Value) -> Result<Look, Garbled> {
     let Value::Array(fields) = answer else { return Err(Garbled) };
-    let mut fields = fields.into_iter().map(bulk);
-    let mut field = || fields.next().ok_or(Garbled)?;
-    let epoch: Epoch = text(&field()?)?.parse().map_err(|()| Garbled)?;
-    let lineage = lineage(text(&field()?)?)?;
-    let position = Position::new(epoch, Offset::new(parse(text(&field()?)?)?));
-    let trimmed = Offset::new(parse(text(&field()?)?)?);
-    let stated = field()?;
-    let state = field()?;
-    let state = match stated.is_empty() || state.is_empty() {
-        true => None,
-        false => Some((Position::new(epoch, Offset::new(parse(text(&stated)?)?)), json(state)?)),
+    let mut fields = fields.into_iter();
+    let mut field = || fields.next().ok_or(Garbled);
+    let epoch: Epoch = text(&bulk(field()?)?)?.parse().map_err(|()| Garbled)?;
+    let lineage = lineage(text(&bulk(field()?)?)?)?;
+    let position = Position::new(epoch, offset(&field()?)?);
+    let trimmed = offset(&field()?)?;
+    let stated = offset_if_any(&field()?)?;
+    let state = bulk(field()?)?;
+    let state = match stated {
+        Some(stated) if !state.is_empty() => Some((Position::new(epoch, stated), json(state)?)),
+        _ => None,
     };
-    let located = field()?;
-    let located = match located.is_empty() {
-        true => None,
-        false => Some(Offset::new(parse(text(&located)?)?)),
-    };
+    let located = offset_if_any(&field()?)?;
     let mut messages = Vec::new();
     // They are dense, and the first follows what was asked for, or what is trimmed.
     let mut offset = located.unwrap_or(Offset::ZERO).max(trimmed);
     while let Some(at) = fields.next() {
-        let at = Millis(parse(text(&at?)?)?);
-        let header = fields.next().ok_or(Garbled)??;
-        let data = fields.next().ok_or(Garbled)??;
+        let at = Millis(parse(text(&bulk(at)?)?)?);
+        let written = bulk(fields.next().ok_or(Garbled)?)?;
         offset = offset.next();
-        messages.push(message(channel, Position::new(epoch, offset), at, &header, data)?);
+        messages.push(message(channel, Position::new(epoch, offset), at, &written)?.0);
     }
     let head = crate::Head { position, trimmed, lineage, state };
     Ok(Look { head, located, messages })
@@ -143,6 +138,19 @@ fn lineage(listed: &str) -> Result<Lineage, Garbled> {
         Ok(Ancestor { epoch: epoch.parse().map_err(|()| Garbled)?, until: Offset::new(parse(until)?) })
     });
     Ok(Lineage::new(forks.collect::<Result<Vec<_>, Garbled>>()?))
+}
+
+/// An offset, as a script answers it.
+pub(super) fn offset(value: &Value) -> Result<Offset, Garbled> {
+    offset_if_any(value)?.ok_or(Garbled)
+}
+
+fn offset_if_any(value: &Value) -> Result<Option<Offset>, Garbled> {
+    match value {
+        Value::Int(-1) => Ok(None),
+        Value::Int(number) => Ok(Some(Offset::new(u64::try_from(*number).map_err(|_| Garbled)?))),
+        _ => Err(Garbled),
+    }
 }
 
 /// The bytes of a string of Redis.

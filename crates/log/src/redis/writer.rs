@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::engine::{Engine, MOVING, is_elsewhere};
 use super::link::{Live, failed};
 use super::masters::Master;
-use super::wire::{self, Garbled, bulk, parse, text};
+use super::wire::{self, Garbled, bulk, text};
 use crate::follow::{Arrival, Next};
 use crate::retention::message_bytes;
 use crate::waiting::Waiting;
@@ -183,19 +183,19 @@ enum Answer {
 
 fn read(answer: &Value) -> Result<Answer, Garbled> {
     let Value::Array(fields) = answer else { return Err(Garbled) };
-    let field = |index: usize| bulk(fields.get(index).cloned().ok_or(Garbled)?);
+    let field = |index: usize| fields.get(index).ok_or(Garbled);
     let position = || {
-        let epoch: Epoch = text(&field(1)?)?.parse().map_err(|()| Garbled)?;
-        Ok(Position::new(epoch, Offset::new(parse(text(&field(2)?)?)?)))
+        let epoch: Epoch = text(&bulk(field(1)?.clone())?)?.parse().map_err(|()| Garbled)?;
+        Ok(Position::new(epoch, wire::offset(field(2)?)?))
     };
-    match &field(0)?[..] {
+    match &bulk(field(0)?.clone())?[..] {
         b"ok" => Ok(Answer::Applied {
             position: position()?,
-            trimmed: Offset::new(parse(text(&field(3)?)?)?),
-            dropped: parse(text(&field(4)?)?)?,
+            trimmed: wire::offset(field(3)?)?,
+            dropped: wire::offset(field(4)?)?.get(),
         }),
         b"conflict" => Ok(Answer::Conflict(position()?)),
-        b"used" => Ok(Answer::Used(wire::outcome(&field(1)?)?.1)),
+        b"used" => Ok(Answer::Used(wire::outcome(&bulk(field(1)?.clone())?)?.1)),
         _ => Err(Garbled),
     }
 }
@@ -204,12 +204,26 @@ fn read(answer: &Value) -> Result<Answer, Garbled> {
 fn command(engine: &Engine, append: &Append) -> Cmd {
     let keys = engine.keys(&append.channel);
     let policy = &append.policy;
-    let mut call = engine.scripts.append.call(5);
-    call.arg(keys.head()).arg(keys.log()).arg(keys.state()).arg(keys.outcomes()).arg(keys.order());
+    let mut call = match (&append.state, &append.key) {
+        (None, None) => {
+            let mut call = engine.scripts.append.call(2);
+            call.arg(keys.head()).arg(keys.log());
+            call
+        }
+        _ => {
+            let mut call = engine.scripts.append.call(5);
+            call.arg(keys.head()).arg(keys.log()).arg(keys.state()).arg(keys.outcomes()).arg(keys.order());
+            call
+        }
+    };
     call.arg(Engine::fresh_epoch(&append.channel)).arg(append.now.0);
     call.arg(append.expect.map(|at| at.to_string()).unwrap_or_default());
-    call.arg(policy.max_count).arg(policy.max_bytes);
-    call.arg(policy.max_age.map(|age| age.as_millis().to_string()).unwrap_or_default());
+    call.arg(keys.news()).arg(&engine.node);
+    let number = |id: Option<u64>| id.map(|id| id.to_string()).unwrap_or_default();
+    call.arg(number(append.chained.map(|chained| chained.id)));
+    call.arg(number(append.chained.and_then(|chained| chained.after)));
+    let age = policy.max_age.map_or(-1.0, |age| age.as_millis() as f64);
+    call.arg(packed(&[policy.max_count as f64, policy.max_bytes as f64, age]));
     let last = append.messages.last().map(|last| &last.data);
     match &append.state {
         None => call.arg("n").arg(""),
@@ -217,16 +231,20 @@ fn command(engine: &Engine, append: &Append) -> Cmd {
         Some(state) => call.arg("s").arg(&state.as_bytes()[..]),
     };
     match &append.key {
-        None => call.arg("").arg(""),
-        Some(key) => call.arg(&*key.key).arg(wire::fingerprint(key.fingerprint)),
+        None => call.arg("").arg("").arg(""),
+        Some(key) => {
+            let window = policy.key_window.as_millis() as f64;
+            let limits = [window, policy.key_count as f64, policy.key_bytes as f64, OUTCOME_BYTES as f64];
+            call.arg(&*key.key).arg(wire::fingerprint(key.fingerprint)).arg(packed(&limits))
+        }
     };
-    call.arg(policy.key_window.as_millis().to_string()).arg(policy.key_count).arg(policy.key_bytes);
-    call.arg(OUTCOME_BYTES).arg("PUBLISH").arg(keys.news()).arg(&engine.node);
-    let number = |id: Option<u64>| id.map(|id| id.to_string()).unwrap_or_default();
-    call.arg(number(append.chained.map(|chained| chained.id)));
-    call.arg(number(append.chained.and_then(|chained| chained.after)));
     for message in &append.messages {
-        call.arg(message_bytes(message)).arg(wire::header(message)).arg(&message.data.as_bytes()[..]);
+        call.arg(message_bytes(message)).arg(wire::written(message));
     }
     call
+}
+
+/// Numbers, as the scripts unpack them.
+fn packed(numbers: &[f64]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }

@@ -2,22 +2,28 @@
 -- ARGV[2] is the time in milliseconds.
 --
 -- Fields of the head:
---   e  the epoch            h  the newest message's offset    t  the offset after which messages are kept
---   b  bytes kept           r  the replication id of the process that wrote last
---   o  when the oldest message that is kept was accepted, or '' if that is not known
---   l  the epochs that e goes on from, newest first: "EPOCH:UNTIL,..."
---   w  the node and the append that were the last to write
---   s  where the state was set, or ''    x  the longest age of a message in milliseconds, if there is one
---   kh, kt, kb  the same as h, t and b, of the outcomes of keys
+--   p  what changes with every append, packed (see HEAD)
+--   l  the epochs that the present one goes on from, newest first: "EPOCH:UNTIL,..."
+--   k  numbers about the outcomes of keys, packed (see append.lua)
+-- Of what is done here, packing numbers is cheap, and writing them out or reading them from text is not; nor is a field more.
 
 local ANCESTORS = 16
 -- For how long the epoch of a channel without any message is remembered.
 local UNWRITTEN = 86400000
+-- The newest message's offset, the offset after which messages are kept, their bytes, where the state was set, the longest age
+-- of a message in milliseconds, when the oldest that is kept was accepted, the epoch, the replication id of the process that
+-- wrote last, the node and the append that were the last to write. NONE is a number that is not there or not known.
+local HEAD, NONE = '>ddddddsss', -1
 
-local fresh, now = ARGV[1], tonumber(ARGV[2])
-local epoch, head, trimmed, bytes, lineage, stated, age, oldest
+local now, lineage = tonumber(ARGV[2]), nil
+local head, trimmed, bytes, stated, age, oldest, epoch, process, writer
 
--- A whole number as text. Redis writes numbers among the arguments of a call in the same way, and faster.
+local function save()
+  redis.call('HSET', KEYS[1], 'p',
+    struct.pack(HEAD, head, trimmed, bytes, stated, age, oldest, epoch, process, writer))
+end
+
+-- A whole number as text.
 local function number(value) return string.format('%d', value) end
 
 -- Redis gives itself another replication id whenever it starts and whenever it becomes a master: whoever wrote under the
@@ -26,24 +32,28 @@ local function number(value) return string.format('%d', value) end
 local function open()
   local told = redis.call('INFO', 'replication')
   local _, before = string.find(told, 'master_replid:', 1, true)
-  local r = before and string.sub(told, before + 1, before + 40) or ''
-  local m = redis.call('HMGET', KEYS[1], 'e', 'h', 't', 'b', 'l', 's', 'x', 'r', 'o')
-  if not m[1] then
-    epoch, head, trimmed, bytes, lineage, stated, age = fresh, 0, 0, 0, '', nil, nil
-    redis.call('HSET', KEYS[1], 'e', epoch, 'h', 0, 't', 0, 'b', 0, 'l', '', 's', '', 'r', r)
-    redis.call('PEXPIRE', KEYS[1], UNWRITTEN)
-    return
-  end
-  epoch, head, trimmed, bytes = m[1], tonumber(m[2]), tonumber(m[3]), tonumber(m[4])
-  lineage, stated, age, oldest = m[5], tonumber(m[6]), m[7] and tonumber(m[7]), m[9] and tonumber(m[9])
-  if m[8] ~= r then
-    local forks = { epoch .. ':' .. m[2] }
-    for fork in string.gmatch(lineage, '[^,]+') do
+  local this = before and string.sub(told, before + 1, before + 40) or ''
+  local packed = redis.call('HGET', KEYS[1], 'p')
+  if packed then
+    head, trimmed, bytes, stated, age, oldest, epoch, process, writer = struct.unpack(HEAD, packed)
+    if process == this then return end
+    local forks = { epoch .. ':' .. number(head) }
+    for fork in string.gmatch(redis.call('HGET', KEYS[1], 'l') or '', '[^,]+') do
       if #forks < ANCESTORS then forks[#forks + 1] = fork end
     end
-    epoch, lineage = fresh, table.concat(forks, ',')
-    redis.call('HSET', KEYS[1], 'e', epoch, 'l', lineage, 'r', r)
+    epoch, process, lineage = ARGV[1], this, table.concat(forks, ',')
+    redis.call('HSET', KEYS[1], 'l', lineage)
+    save()
+  else
+    head, trimmed, bytes, stated, age, oldest, epoch, process, writer = 0, 0, 0, NONE, NONE, NONE, ARGV[1], this, ''
+    save()
+    redis.call('PEXPIRE', KEYS[1], UNWRITTEN)
   end
+end
+
+local function ancestors()
+  lineage = lineage or redis.call('HGET', KEYS[1], 'l') or ''
+  return lineage
 end
 
 -- Where a position, "EPOCH.OFFSET", is in the present epoch; nothing if it is not in it.
@@ -52,28 +62,22 @@ local function locate(position)
   o = tonumber(o)
   if e == epoch then return o end
   local most = head
-  for fork, til in string.gmatch(lineage, '(%w+):(%d+)') do
+  for fork, til in string.gmatch(ancestors(), '(%w+):(%d+)') do
     most = math.min(most, tonumber(til))
     if fork == e then return o <= most and o or nil end
   end
-end
-
--- Whether a position is of an epoch that the present one goes on from, but of a message that was lost.
-local function is_lost(position)
-  local e = string.match(position, '^(%w+)')
-  return not locate(position) and string.find(lineage, e .. ':', 1, true) ~= nil
 end
 
 -- Trims what is over, at most so many messages. Says whether the head has to be written: nearly always there is nothing to
 -- do, and no look at the log.
 local function trim(most_count, most_bytes, most_age, limit)
   local function is_over(at)
-    return head - trimmed > most_count or bytes > most_bytes or most_age and now >= at + most_age
+    return head - trimmed > most_count or bytes > most_bytes or most_age ~= NONE and now >= at + most_age
   end
-  if trimmed >= head or not is_over(oldest or -math.huge) then return false end
+  if trimmed >= head or not is_over(oldest) then return false end
   local before, size = trimmed, math.max(head - trimmed - most_count, 0) + 1
-  oldest = nil
-  while not oldest and trimmed < head and trimmed - before < limit do
+  oldest = NONE
+  while oldest == NONE and trimmed < head and trimmed - before < limit do
     size = math.min(size, limit - (trimmed - before), 64)
     local page = redis.call('XRANGE', KEYS[2], trimmed + 1, '+', 'COUNT', size)
     if #page == 0 then
@@ -98,7 +102,5 @@ end
 
 -- Trims what is too old, some of it at a time.
 local function expire()
-  if trim(math.huge, math.huge, age, 1000) then
-    redis.call('HSET', KEYS[1], 't', trimmed, 'b', bytes, 'o', oldest or '')
-  end
+  if age ~= NONE and trim(math.huge, math.huge, age, 1000) then save() end
 end
