@@ -40,8 +40,8 @@ use crate::limits::Admission;
 use crate::node::Node;
 
 /// Most connections that were accepted and that their worker has not taken in, for each worker. More wait in the kernel's queue: who
-/// accepts them all would keep the workers from those that are open.
-const ARRIVING: usize = 32;
+/// accepts them all would keep the workers from those that are open, by what accepting takes of the processor that they share.
+const ARRIVING: usize = 8;
 
 /// The workers of a listener. When it is dropped they go on until their last connection is over, or the node has stopped.
 pub(crate) struct Workers {

@@ -29,15 +29,16 @@ use crate::tls::{self, ACME, HTTP2, Handshakes, Link, Tls};
 
 /// How long, in one turn, sockets are served and connections taken in, and how long timers are; the rest waits for the next turn.
 /// Messages go out in between, however many clients come, speak or run out of time at once: this is what they add to a delivery.
-const SHARE: Duration = Duration::from_micros(250);
+const SHARE: Duration = Duration::from_micros(150);
 /// Sockets that are told of at a time, between looks at the clock.
 const EVENTS: usize = 16;
-/// Deliveries after which whatever else runs on this thread has its turn: about two milliseconds.
-const SLICE: usize = 256;
+/// How long messages go out before whatever else runs on this thread has its turn. A message to some hundreds of clients goes out at
+/// once, so that those who come meanwhile delay it before it begins, and not again and again.
+const SLICE: Duration = Duration::from_millis(2);
 /// Deliveries between looks at the clock: one that catches up takes as long as hundreds that do not.
 const STRIDE: usize = 32;
-/// How long a slice takes at most.
-const SLICE_TIME: Duration = Duration::from_millis(2);
+/// Connections that are asked in one turn whether they may go on.
+const RECHECKS: usize = 256;
 /// How often channels without listeners are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -310,25 +311,23 @@ impl Worker {
 
     /// The fan-out: walks the listeners of the topics that have something new, a slice at a time.
     fn fan_out(&mut self) {
-        let mut left = SLICE;
-        let until = self.shared.now + SLICE_TIME;
+        let until = self.shared.now + SLICE;
         while let Some(&index) = self.walks.front() {
             let Some((place, places)) = self.shared.topics.walk(index) else {
                 self.walks.pop_front();
                 continue;
             };
             // All may have left since the walk came so far.
-            let end = places.min(place + left.min(STRIDE)).max(place);
+            let end = places.min(place + STRIDE).max(place);
             for place in place..end {
                 let Some(connection) = self.shared.topics.sitting(index, place) else { continue };
                 let fate = self.connections[connection].news(index, &mut self.shared);
                 self.settle(connection, fate);
             }
-            left -= end - place;
             if self.shared.topics.walked(index, end) {
                 self.walks.pop_front();
             }
-            if left == 0 || Instant::now() >= until {
+            if Instant::now() >= until {
                 break;
             }
         }
@@ -380,7 +379,7 @@ impl Worker {
 
     /// Asks connections whether they may go on, some at a time.
     fn recheck(&mut self) {
-        for _ in 0..SLICE {
+        for _ in 0..RECHECKS {
             let Some((key, since)) = self.rechecks.pop_front() else { return };
             self.with(key, |connection, shared| connection.recheck(since, shared));
         }
