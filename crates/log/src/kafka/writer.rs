@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
 use plainwire_protocol::{Offset, Position};
-use tokio::sync::oneshot;
 
 use super::api;
 use super::connection::{Failure, refused};
@@ -18,7 +17,7 @@ use super::engine::{Channel, Engine, Need};
 use super::record::{self, Stamp};
 use super::tail::reach;
 use super::view::Place;
-use crate::waiting::Waiting;
+use crate::waiting::{self, Waiting};
 use crate::{Append, AppendError, Appended, LogError};
 
 /// Most appends of one batch, and bytes of them. One is taken whatever it weighs.
@@ -45,10 +44,7 @@ enum Sent {
 ///
 /// # Errors
 /// [`AppendError::Busy`] if too much waits; [`AppendError::Unavailable`] for what Kafka cannot do.
-pub(super) fn push(
-    engine: &Arc<Engine>,
-    append: Append,
-) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
+pub(super) fn push(engine: &Arc<Engine>, append: Append) -> Result<waiting::Answer, AppendError> {
     if let Some(what) = unsupported(&append) {
         return Err(AppendError::Unavailable(LogError::new(format!("the engine `kafka` {what}"))));
     }

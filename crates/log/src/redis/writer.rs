@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use plainwire_protocol::{Epoch, Offset, Position};
 use redis::{Cmd, RedisResult, Value};
-use tokio::sync::oneshot;
 
 use super::engine::{Engine, MOVING, is_elsewhere};
 use super::link::{Live, failed};
@@ -13,7 +12,7 @@ use super::masters::Master;
 use super::wire::{self, Garbled, bulk, text};
 use crate::follow::{Arrival, Next};
 use crate::retention::message_bytes;
-use crate::waiting::Waiting;
+use crate::waiting::{self, Waiting};
 use crate::{Append, AppendError, Appended, Commit, LogError, OUTCOME_BYTES};
 
 /// How long an append that is applied waits for the commits before it to be told. It takes a lost connection.
@@ -23,10 +22,7 @@ const TELLING: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// [`AppendError::Busy`] if too much waits.
-pub(super) fn push(
-    engine: &Engine,
-    append: Append,
-) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
+pub(super) fn push(engine: &Engine, append: Append) -> Result<waiting::Answer, AppendError> {
     let (waiting, answer) = engine.room.take(append)?;
     if let Some(late) = engine.masters.push(waiting) {
         engine.room.done(late, Err(AppendError::Unavailable(LogError::closed())));
@@ -123,7 +119,7 @@ fn lost(engine: &Engine, master: &Master, live: &Live, batch: Vec<Waiting>, why:
 /// Passes on what became of an append, once the sink knows of it.
 fn answered(engine: &Arc<Engine>, waiting: Waiting, answer: Value) {
     let channel = waiting.append.channel.clone();
-    let (position, result) = match read(&answer) {
+    let (position, result) = match read(answer) {
         Ok(Answer::Applied { position, trimmed, dropped }) => {
             engine.room.keys_dropped.add(dropped);
             tell(engine, &waiting.append, position, trimmed);
@@ -181,21 +177,23 @@ enum Answer {
     Used(crate::Outcome),
 }
 
-fn read(answer: &Value) -> Result<Answer, Garbled> {
+fn read(answer: Value) -> Result<Answer, Garbled> {
     let Value::Array(fields) = answer else { return Err(Garbled) };
-    let field = |index: usize| fields.get(index).ok_or(Garbled);
-    let position = || {
-        let epoch: Epoch = text(&bulk(field(1)?.clone())?)?.parse().map_err(|()| Garbled)?;
-        Ok(Position::new(epoch, wire::offset(field(2)?)?))
-    };
-    match &bulk(field(0)?.clone())?[..] {
+    let mut fields = fields.into_iter();
+    let mut field = || fields.next().ok_or(Garbled);
+    let what = bulk(field()?)?;
+    if what == "used" {
+        return Ok(Answer::Used(wire::outcome(&bulk(field()?)?)?.1));
+    }
+    let epoch: Epoch = text(&bulk(field()?)?)?.parse().map_err(|()| Garbled)?;
+    let position = Position::new(epoch, wire::offset(&field()?)?);
+    match &what[..] {
         b"ok" => Ok(Answer::Applied {
-            position: position()?,
-            trimmed: wire::offset(field(3)?)?,
-            dropped: wire::offset(field(4)?)?.get(),
+            position,
+            trimmed: wire::offset(&field()?)?,
+            dropped: wire::offset(&field()?)?.get(),
         }),
-        b"conflict" => Ok(Answer::Conflict(position()?)),
-        b"used" => Ok(Answer::Used(wire::outcome(&bulk(field(1)?.clone())?)?.1)),
+        b"conflict" => Ok(Answer::Conflict(position)),
         _ => Err(Garbled),
     }
 }
@@ -204,18 +202,12 @@ fn read(answer: &Value) -> Result<Answer, Garbled> {
 fn command(engine: &Engine, append: &Append) -> Cmd {
     let keys = engine.keys(&append.channel);
     let policy = &append.policy;
-    let mut call = match (&append.state, &append.key) {
-        (None, None) => {
-            let mut call = engine.scripts.append.call(2);
-            call.arg(keys.head()).arg(keys.log());
-            call
-        }
-        _ => {
-            let mut call = engine.scripts.append.call(5);
-            call.arg(keys.head()).arg(keys.log()).arg(keys.state()).arg(keys.outcomes()).arg(keys.order());
-            call
-        }
-    };
+    let is_bare = append.state.is_none() && append.key.is_none();
+    let mut call = engine.scripts.append.call(if is_bare { 2 } else { 5 });
+    call.arg(keys.head()).arg(keys.log());
+    if !is_bare {
+        call.arg(keys.state()).arg(keys.outcomes()).arg(keys.order());
+    }
     call.arg(Engine::fresh_epoch(&append.channel)).arg(append.now.0);
     call.arg(append.expect.map(|at| at.to_string()).unwrap_or_default());
     call.arg(keys.news()).arg(&engine.node);
