@@ -1,0 +1,3 @@
+/** The same, over Server-Sent Events alone, and without binary messages. */
+export type * from './plainwire.js';
+export { connect, PlainwireError } from './plainwire.js';
