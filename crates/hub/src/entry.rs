@@ -1,10 +1,14 @@
 //! Messages on their way out: encoded once per wire format.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes};
 use plainwire_protocol::websocket::{self, Header, OpCode};
-use plainwire_protocol::{Message, envelope_json, ndjson, sse};
+use plainwire_protocol::{EventName, Json, Message, envelope_json, ndjson, raw_record, sse};
+
+use crate::conflate::{Conflate, Key};
+use crate::delta::merge_patch;
 
 /// Payloads below this many bytes are not deflated: the frame would not get smaller.
 pub const DEFLATE_MIN_BYTES: usize = 128;
@@ -29,10 +33,14 @@ pub enum Wire {
     WebSocket,
     /// A WebSocket text frame, deflated without context in the largest window.
     WebSocketDeflated,
+    /// A WebSocket frame as of [`Wire::WebSocket`], but of bytes a binary one, in which they are as they are.
+    WebSocketRaw,
+    /// The same as of [`Wire::WebSocketDeflated`]. Bytes are not deflated: most are what some program has packed.
+    WebSocketRawDeflated,
 }
 
 /// Encodings that are kept of a message.
-const KEPT: usize = 5;
+const KEPT: usize = 6;
 
 /// The window, in bits, of frames that are deflated once for everyone: the largest (RFC 7692 §7.1.2).
 pub const SHARED_WINDOW_BITS: u8 = 15;
@@ -42,12 +50,74 @@ pub const SHARED_WINDOW_BITS: u8 = 15;
 pub struct Entry {
     message: Arc<Message>,
     encoded: [OnceLock<Bytes>; KEPT],
+    /// What it is about, by which conflation, once a reader lagged.
+    key: OnceLock<Box<(Arc<Conflate>, Key)>>,
+    /// Of a message that changes the state.
+    change: Option<Box<Change>>,
+}
+
+#[derive(Debug)]
+struct Change {
+    /// The state before, if the data is the state from then on.
+    before: Option<Json>,
+    /// The same as a patch, once a reader asked for that; `None` if there is none.
+    patch: OnceLock<Option<Arc<Entry>>>,
+}
+
+/// What a message makes of its channel's state.
+#[derive(Clone, Debug, Default)]
+pub enum Effect {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Its data is the state from then on, and this was the state before.
+    Sets(Json),
+    /// It changed the state, and how cannot be told from it.
+    Unknown,
 }
 
 impl Entry {
     /// An entry that nobody has read yet.
     pub fn new(message: Arc<Message>) -> Entry {
-        Entry { message, encoded: Default::default() }
+        Entry::with_effect(message, Effect::Nothing)
+    }
+
+    /// The same of a message that may change its channel's state.
+    pub fn with_effect(message: Arc<Message>, effect: Effect) -> Entry {
+        let change = |before| Some(Box::new(Change { before, patch: OnceLock::new() }));
+        let change = match effect {
+            Effect::Nothing => None,
+            Effect::Sets(before) => change(Some(before)),
+            Effect::Unknown => change(None),
+        };
+        Entry { message, encoded: Default::default(), key: OnceLock::new(), change }
+    }
+
+    /// What a reader is given that follows the state by its changes: itself, or a patch. `None` if no patch says what it changes.
+    pub(crate) fn as_change(self: &Arc<Entry>) -> Option<Arc<Entry>> {
+        let Some(change) = &self.change else { return Some(self.clone()) };
+        let before = change.before.as_ref()?;
+        change.patch.get_or_init(|| patched(&self.message, before)).clone()
+    }
+
+    /// All that some messages change, as one patch in the place of the last of them.
+    pub(crate) fn as_one_change<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Option<Arc<Entry>> {
+        let (mut before, mut last) = (None, None);
+        for entry in entries {
+            // A message that changes nothing is replaced by a later change.
+            let Some(change) = &entry.change else { continue };
+            let state = change.before.as_ref()?;
+            before = before.or(Some(state));
+            last = Some(entry);
+        }
+        patched(&last?.message, before?)
+    }
+
+    /// What the message is about, for one kind of conflation.
+    pub(crate) fn key(&self, by: &Arc<Conflate>) -> Cow<'_, Key> {
+        let (known, key) = &**self.key.get_or_init(|| Box::new((by.clone(), by.key(&self.message))));
+        // Another configuration may name another key.
+        if Arc::ptr_eq(known, by) { Cow::Borrowed(key) } else { Cow::Owned(by.key(&self.message)) }
     }
 
     /// The message.
@@ -78,8 +148,9 @@ impl Entry {
             Wire::Sse | Wire::SseChunk => (0, sse_chunk),
             Wire::SseEnveloped => (1, sse_enveloped),
             Wire::Ndjson | Wire::NdjsonChunk => (2, ndjson_chunk),
-            Wire::WebSocket => (3, frame),
-            Wire::WebSocketDeflated => (4, deflated_frame),
+            Wire::WebSocketRaw | Wire::WebSocketRawDeflated if self.message.data.is_bytes() => (5, raw_frame),
+            Wire::WebSocket | Wire::WebSocketRaw => (3, frame),
+            Wire::WebSocketDeflated | Wire::WebSocketRawDeflated => (4, deflated_frame),
         };
         self.encoded[place].get_or_init(|| encode(&self.message))
     }
@@ -88,6 +159,12 @@ impl Entry {
     pub fn bytes(&self) -> usize {
         message_bytes(&self.message)
     }
+}
+
+/// The message that says how the state changes from what it was before to what this message sets it to.
+fn patched(message: &Message, before: &Json) -> Option<Arc<Entry>> {
+    let data = merge_patch(before, &message.data)?;
+    Some(Arc::new(Entry::new(Arc::new(Message { event: Some(EventName::patch()), data, ..message.clone() }))))
 }
 
 /// What a message counts for against limits in bytes: its payload and what is kept beside it, about.
@@ -109,7 +186,11 @@ fn ndjson_chunk(message: &Message) -> Bytes {
 }
 
 fn frame(message: &Message) -> Bytes {
-    framed(written(message, ROOM, envelope_json), false)
+    framed(written(message, ROOM, envelope_json), OpCode::Text, false)
+}
+
+fn raw_frame(message: &Message) -> Bytes {
+    framed(written(message, ROOM, raw_record), OpCode::Binary, false)
 }
 
 fn deflated_frame(message: &Message) -> Bytes {
@@ -121,10 +202,10 @@ fn deflated_frame(message: &Message) -> Bytes {
         if deflated.len() < plain.len() {
             // It was made with room for the case that nothing is saved, and is kept for long.
             deflated.shrink_to_fit();
-            return framed(deflated, true);
+            return framed(deflated, OpCode::Text, true);
         }
     }
-    framed(plain, false)
+    framed(plain, OpCode::Text, false)
 }
 
 /// Room before the data for what tells their length, which is known afterwards: the line of a chunk, which is longer than the
@@ -155,9 +236,9 @@ fn chunked(mut out: Vec<u8>) -> Bytes {
     from(out, begin)
 }
 
-/// Makes a text frame of what follows the room.
-fn framed(mut out: Vec<u8>, compressed: bool) -> Bytes {
-    let header = Header { compressed, ..Header::whole(OpCode::Text, out.len() - ROOM) };
+/// Makes a frame of what follows the room.
+fn framed(mut out: Vec<u8>, opcode: OpCode, compressed: bool) -> Bytes {
+    let header = Header { compressed, ..Header::whole(opcode, out.len() - ROOM) };
     let begin = header.encode_at_end(room(&mut out));
     from(out, begin)
 }
@@ -217,8 +298,6 @@ pub fn websocket_text(text: &[u8], window_bits: Option<u8>, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use plainwire_protocol::Json;
-
     use super::*;
     use crate::testing::message;
 
@@ -263,6 +342,24 @@ mod tests {
             websocket_text(&envelope, None, &mut expected);
             assert_eq!(frame, expected);
             assert_eq!(frame.len() - header, envelope.len());
+        }
+    }
+
+    #[test]
+    fn bytes_are_as_they_are_for_those_who_asked_and_json_is_shared_with_all() {
+        let bytes =
+            Entry::new(Arc::new(Message { data: Json::of_bytes(&[0; 500]), ..(*message(0, 1)).clone() }));
+        for wire in [Wire::WebSocketRaw, Wire::WebSocketRawDeflated] {
+            let frame = bytes.encoded(wire);
+            assert_eq!(frame[0], 0x82, "a whole binary frame");
+            assert!(frame.ends_with(&[0; 500]));
+        }
+        assert_eq!(bytes.encoded(Wire::WebSocket)[0], 0x81);
+        let text = entry("a");
+        for (raw, plain) in
+            [(Wire::WebSocketRaw, Wire::WebSocket), (Wire::WebSocketRawDeflated, Wire::WebSocketDeflated)]
+        {
+            assert_eq!(text.encoded(raw).as_ptr(), text.encoded(plain).as_ptr());
         }
     }
 

@@ -1,11 +1,14 @@
 //! The feeds of one client: what it is given next out of all the channels that it reads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use plainwire_protocol::{ChannelName, Message, Offset, Position};
 use smallvec::SmallVec;
 
+use crate::conflate::Conflate;
 use crate::feed::{Budget, Feed, Item, Start, Step};
+use crate::finite::Finish;
 
 /// A client's reading positions, whatever its transport. A slow reader costs what is in here.
 ///
@@ -14,8 +17,7 @@ use crate::feed::{Budget, Feed, Item, Start, Step};
 pub struct Feeds<A> {
     /// Most clients read one channel.
     watches: SmallVec<[Watch<A>; 1]>,
-    /// The channel of which a page is being read, and what comes after which offset.
-    reading: Option<(ChannelName, Offset)>,
+    reading: Option<Reading>,
     /// The watch to begin with, so that a busy channel does not starve the others.
     first: u32,
     /// Whether there may be something to give though no channel has anything new.
@@ -30,6 +32,18 @@ struct Watch<A> {
     at: A,
 }
 
+/// The page that is being read.
+#[derive(Debug)]
+struct Reading {
+    channel: ChannelName,
+    /// Where the reader stands.
+    at: Offset,
+    /// The messages after this offset are asked for.
+    after: Offset,
+    /// Whether those that later ones replace are left out.
+    sparse: bool,
+}
+
 /// A page that is to be read from the log: to [`Feeds::page`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageRead {
@@ -41,6 +55,17 @@ pub struct PageRead {
     pub messages: usize,
     /// Most bytes.
     pub bytes: usize,
+    /// Which of the messages, if not all: to be found with a [`Scan`](crate::Scan).
+    pub newest: Option<Newest>,
+}
+
+/// Of a channel that conflates, the messages that no later one replaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// As it conflates.
+    pub by: Arc<Conflate>,
+    /// Messages after this offset are left alone: the reader does not know of them yet.
+    pub until: Offset,
 }
 
 /// The log does not have messages that follow, though it neither trimmed them nor ends before them.
@@ -56,9 +81,9 @@ pub struct Gap {
 pub struct Mark(SmallVec<[Feed; 1]>);
 
 /// Messages read from the log at a time: enough to make a page worth its read, little enough to hold for a slow reader.
-const PAGE_MESSAGES: usize = 256;
+pub(crate) const PAGE_MESSAGES: usize = 256;
 /// Bytes of messages read from the log at a time.
-const PAGE_BYTES: usize = 256 << 10;
+pub(crate) const PAGE_BYTES: usize = 256 << 10;
 
 impl<A> Default for Feeds<A> {
     fn default() -> Feeds<A> {
@@ -77,7 +102,7 @@ impl<A> Feeds<A> {
     /// Reads `channel` no longer. Returns what was kept beside its feed; `None` if it was not read.
     pub fn unwatch(&mut self, channel: &ChannelName) -> Option<A> {
         let index = self.watches.iter().position(|watch| watch.feed.channel() == channel)?;
-        if self.reading.as_ref().is_some_and(|(reading, _)| reading == channel) {
+        if self.reading.as_ref().is_some_and(|reading| reading.channel == *channel) {
             self.reading = None;
         }
         self.look = true;
@@ -119,6 +144,36 @@ impl<A> Feeds<A> {
         self.look = true;
     }
 
+    /// When there will be something to give though nothing new comes: when it is the turn of a feed that waits for it, by the time in
+    /// [`View::now`](crate::View::now).
+    pub fn wakes_at(&self) -> Option<Duration> {
+        self.watches.iter().filter_map(|watch| watch.feed.wakes_at()).min()
+    }
+
+    /// Has those feeds look whose turn it is. Says whether it is the turn of any.
+    pub fn wake(&mut self, now: Duration) -> bool {
+        let mut any = false;
+        for watch in self.watches.iter_mut().filter(|watch| watch.feed.wakes_at().is_some_and(|at| at <= now))
+        {
+            watch.feed.wake();
+            any = true;
+        }
+        self.look |= any;
+        any
+    }
+
+    /// Whether what is new changes nothing: the only feed waits for its turn.
+    pub fn only_waits(&self, now: Duration) -> bool {
+        matches!(&*self.watches, [only] if only.feed.wakes_at().is_some_and(|at| at > now))
+    }
+
+    /// It is not the turn of a feed before then.
+    pub fn hold(&mut self, channel: &ChannelName, until: Duration) {
+        if let Some(watch) = self.watches.iter_mut().find(|watch| watch.feed.channel() == channel) {
+            watch.feed.hold(until);
+        }
+    }
+
     /// What is kept beside the feeds, in the order in which they were added.
     pub fn beside(&self) -> impl Iterator<Item = &A> {
         self.watches.iter().map(|watch| &watch.at)
@@ -132,6 +187,17 @@ impl<A> Feeds<A> {
     /// Where the reader stands in each channel, in the order in which they were added: `None` where nothing was given yet.
     pub fn positions(&self) -> impl Iterator<Item = Option<Position>> {
         self.watches.iter().map(|watch| watch.feed.position())
+    }
+
+    /// The channels that have ended, as far as this client was told: nothing more will come of them.
+    pub fn over(&self) -> impl Iterator<Item = &ChannelName> {
+        self.watches.iter().filter(|watch| watch.feed.over().is_some()).map(|watch| watch.feed.channel())
+    }
+
+    /// How all the channels ended, in the order of the watches; `None` as long as one of them goes on, or if there are none.
+    pub fn endings(&self) -> Option<Vec<Finish>> {
+        let endings = self.watches.iter().map(|watch| watch.feed.over()).collect::<Option<Vec<_>>>();
+        endings.filter(|endings| !endings.is_empty())
     }
 
     /// The feed beside which `is` is true of what is kept, if it can be given a [`Run`](crate::Run): nothing else of this client must
@@ -173,14 +239,20 @@ impl<A> Feeds<A> {
                 break;
             }
             match step(&watch.at, &mut watch.feed, left, out) {
-                Step::Wait => {}
+                Step::Wait | Step::Until => {}
                 Step::More => self.look = true,
-                Step::Read(_) if self.reading.is_some() => self.look = true,
-                Step::Read(after) => {
+                Step::Read(_) | Step::ReadNewest(..) if self.reading.is_some() => self.look = true,
+                step @ (Step::Read(after) | Step::ReadNewest(after, ..)) => {
+                    let newest = match step {
+                        Step::ReadNewest(_, until, by) => Some(Newest { by, until }),
+                        _ => None,
+                    };
                     let channel = watch.feed.channel().clone();
-                    self.reading = Some((channel.clone(), after));
+                    let at = watch.feed.position().map_or(after, |at| at.offset);
+                    let sparse = newest.is_some();
+                    self.reading = Some(Reading { channel: channel.clone(), at, after, sparse });
                     let (messages, bytes) = (left.items.min(PAGE_MESSAGES), PAGE_BYTES.min(budget.bytes));
-                    read = Some(PageRead { channel, after, messages, bytes });
+                    read = Some(PageRead { channel, after, messages, bytes, newest });
                     self.first = (index + 1) as u32;
                     if alone {
                         break;
@@ -206,7 +278,7 @@ impl<A> Feeds<A> {
 
     /// What is kept beside the feed that waits for a page.
     pub fn reading(&self) -> Option<&A> {
-        let (channel, _) = self.reading.as_ref()?;
+        let Reading { channel, .. } = self.reading.as_ref()?;
         self.watches.iter().find(|watch| watch.feed.channel() == channel).map(|watch| &watch.at)
     }
 
@@ -218,7 +290,7 @@ impl<A> Feeds<A> {
 
     /// Gives up the page that is being read, as there is no room for it. It has the first turn when there is.
     pub fn give_up_page(&mut self) {
-        let Some((channel, _)) = self.reading.take() else { return };
+        let Some(Reading { channel, .. }) = self.reading.take() else { return };
         self.look = true;
         if let Some(index) = self.watches.iter().position(|watch| *watch.feed.channel() == channel) {
             self.first = index as u32;
@@ -242,14 +314,16 @@ impl<A> Feeds<A> {
         told: Position,
         out: &mut Vec<Item>,
     ) -> Result<(), Gap> {
-        let Some((channel, after)) = self.reading.take() else { return Ok(()) };
+        let Some(Reading { channel, after, sparse, .. }) = self.reading.take() else { return Ok(()) };
         self.look = true;
         let Some(watch) = self.watches.iter_mut().find(|watch| *watch.feed.channel() == channel) else {
             return Ok(());
         };
         let given = out.len();
         let known = messages.partition_point(|message| message.position.offset <= told.offset);
-        watch.feed.page(&messages[..known], out);
+        // Of what is trimmed nobody knows what would have replaced it.
+        let known = if sparse && trimmed > after { 0 } else { known };
+        watch.feed.page(&messages[..known], sparse, out);
         let end = head.offset.min(told.offset);
         let same_epoch =
             watch.feed.position().is_some_and(|at| at.epoch == told.epoch && at.epoch == head.epoch);
@@ -269,7 +343,7 @@ impl<A> Feeds<A> {
     pub fn rewind(&mut self, mark: Mark, sent: &[Item]) {
         debug_assert_eq!(mark.0.len(), self.watches.len());
         for (watch, feed) in self.watches.iter_mut().zip(mark.0) {
-            watch.feed = feed;
+            watch.feed.go_back(feed);
         }
         for item in sent {
             let channel = match item {
@@ -282,10 +356,10 @@ impl<A> Feeds<A> {
             }
         }
         // A page for a place that is no longer taken would not fit.
-        self.reading = self.reading.take().filter(|(channel, after)| {
+        self.reading = self.reading.take().filter(|reading| {
             let mut watches = self.watches.iter();
-            let watch = watches.find(|watch| watch.feed.channel() == channel);
-            watch.and_then(|watch| watch.feed.position()).is_some_and(|at| at.offset == *after)
+            let watch = watches.find(|watch| *watch.feed.channel() == reading.channel);
+            watch.and_then(|watch| watch.feed.position()).is_some_and(|at| at.offset == reading.at)
         });
         self.look = true;
     }

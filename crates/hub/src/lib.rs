@@ -5,10 +5,13 @@
 //! [`presence::Roster`] what has to be written so that it says who is there.
 
 pub mod access;
+mod conflate;
+mod delta;
 mod entry;
 mod expression;
 mod feed;
 mod feeds;
+pub mod finite;
 pub mod machine;
 pub mod presence;
 mod run;
@@ -17,9 +20,12 @@ mod tail;
 mod testing;
 mod writer;
 
-pub use entry::{DEFLATE_MIN_BYTES, Entry, SHARED_WINDOW_BITS, Wire, chunk, message_bytes, websocket_text};
+pub use conflate::{Conflate, Scan};
+pub use entry::{
+    DEFLATE_MIN_BYTES, Effect, Entry, SHARED_WINDOW_BITS, Wire, chunk, message_bytes, websocket_text,
+};
 pub use feed::{Budget, Feed, Item, Start, Step, View};
-pub use feeds::{Feeds, Gap, Mark, PageRead};
+pub use feeds::{Feeds, Gap, Mark, Newest, PageRead};
 pub use run::{Run, Taken};
 pub use tail::{Lookup, Tail, TailLimits};
 pub use writer::{Link, Writer};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use plainwire_protocol::{Lineage, Message, Offset, Position, ResetReason};
 
-use crate::entry::Entry;
+use crate::entry::{Effect, Entry};
 
 /// How much a tail keeps. Readers that are further behind read pages from the log.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,7 @@ impl Tail {
     /// # Errors
     /// Why it cannot go on from there.
     pub fn locate(&self, position: Position) -> Result<Position, ResetReason> {
-        let located = self.lineage.locate(position, self.position.epoch).ok_or(ResetReason::Epoch)?;
+        let located = self.located(position).ok_or(ResetReason::Epoch)?;
         if located.offset > self.position.offset {
             Err(ResetReason::Future)
         } else if located.offset < self.trimmed {
@@ -97,6 +97,11 @@ impl Tail {
         } else {
             Ok(located)
         }
+    }
+
+    /// What a position is in the present epoch, whether it can be gone on from or not. `None` if nothing.
+    pub(crate) fn located(&self, position: Position) -> Option<Position> {
+        self.lineage.locate(position, self.position.epoch)
     }
 
     /// The channel stands elsewhere than the messages that were pushed led to: its store lost some, or goes on in another epoch.
@@ -111,6 +116,11 @@ impl Tail {
     /// A message that does not directly follow, or that is of another epoch, makes the tail start over with it: what
     /// lies between is read from the log, or answered with a reset, by each reader for itself.
     pub fn push(&mut self, message: Arc<Message>, trimmed: Offset) {
+        self.push_with(message, Effect::Nothing, trimmed);
+    }
+
+    /// The same of a message that may change the channel's state.
+    pub fn push_with(&mut self, message: Arc<Message>, effect: Effect, trimmed: Offset) {
         let position = message.position;
         let same_epoch = position.epoch == self.position.epoch;
         if same_epoch && position.offset <= self.position.offset {
@@ -123,7 +133,7 @@ impl Tail {
             self.entries.clear();
             self.bytes = 0;
         }
-        self.append(Arc::new(Entry::new(message)));
+        self.append(Arc::new(Entry::with_effect(message, effect)));
         self.trimmed = trimmed;
         self.shrink();
     }
@@ -170,6 +180,11 @@ impl Tail {
             Some(skip) => Lookup::Here(self.entries.range(skip as usize..)),
             None => Lookup::Older,
         }
+    }
+
+    /// The newest message, if it is here.
+    pub(crate) fn newest(&self) -> Option<&Arc<Entry>> {
+        self.entries.back()
     }
 
     fn shrink(&mut self) {

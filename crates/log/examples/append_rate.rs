@@ -47,6 +47,7 @@ async fn row(engine: &str, log: &Arc<dyn Log>, durability: Durability, in_flight
             max_count: kept,
             max_bytes: u64::MAX,
             max_age: None,
+            ephemeral: false,
             key_window: Duration::from_secs(60),
             key_count: u64::MAX,
             key_bytes: u64::MAX,

@@ -118,6 +118,9 @@ pub struct Policy {
     pub max_bytes: u64,
     /// Longest time a message is kept.
     pub max_age: Option<Duration>,
+    /// Whether it need not be stored at all: a channel for what is over in a moment. An engine of one process keeps it in memory, as long
+    /// as somebody uses it.
+    pub ephemeral: bool,
     /// How long the outcome of a key is kept, unless newer ones need its room.
     pub key_window: Duration,
     /// Most outcomes of keys kept. Of more the oldest are dropped, and their keys are free again.

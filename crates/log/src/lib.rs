@@ -9,6 +9,7 @@
 //! | [`kafka`] | what Kafka survives | Kafka; messages only |
 
 mod api;
+mod beside;
 mod clock;
 pub mod disk;
 mod follow;
@@ -25,5 +26,6 @@ pub mod suite;
 mod waiting;
 
 pub use api::*;
+pub use beside::Beside;
 pub use clock::{Clock, system_clock};
 pub use stats::LogStats;

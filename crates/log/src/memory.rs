@@ -47,6 +47,8 @@ struct Inner {
     /// When the oldest message of a channel with a longest age is over, soonest first.
     ages: BTreeSet<(Millis, ChannelName)>,
     teller: Option<Teller>,
+    /// Counts channels that were forgotten: one that begins anew does so in another epoch.
+    generation: u64,
     closed: bool,
 }
 
@@ -95,6 +97,7 @@ impl Teller {
 }
 
 struct Channel {
+    epoch: Epoch,
     policy: Arc<Policy>,
     kept: Kept,
     /// As many as are kept, oldest first.
@@ -118,17 +121,48 @@ impl MemoryLog {
         MemoryLog { seed, clock, inner: Mutex::default() }
     }
 
-    fn epoch(&self, channel: &ChannelName) -> Epoch {
-        Epoch::derive(self.seed, 0, channel)
+    /// Keeps a channel until it is forgotten. Says where it stands.
+    pub(crate) fn keep(&self, channel: &ChannelName, policy: &Arc<Policy>) -> Head {
+        {
+            let mut inner = self.inner.lock();
+            let epoch = self.epoch(&inner, channel);
+            let new = || Channel::new(epoch, policy.clone());
+            inner.channels.entry(channel.clone()).or_insert_with(new);
+        }
+        self.head_now(channel)
+    }
+
+    /// Whether a channel is kept.
+    pub(crate) fn keeps(&self, channel: &ChannelName) -> bool {
+        self.inner.lock().channels.contains_key(channel)
+    }
+
+    /// Forgets a channel and all that is in it. It begins anew when somebody asks for it.
+    pub(crate) fn forget(&self, channel: &ChannelName) {
+        let mut inner = self.inner.lock();
+        let Some(found) = inner.channels.remove(channel) else { return };
+        inner.generation += 1;
+        if let Some(due) = found.age_due {
+            inner.ages.remove(&(due, channel.clone()));
+        }
+        if let Some(due) = found.keys_due {
+            inner.expiries.remove(&(due, channel.clone()));
+        }
+    }
+
+    /// The epoch that a channel has.
+    fn epoch(&self, inner: &Inner, channel: &ChannelName) -> Epoch {
+        let begun = || Epoch::derive(self.seed, inner.generation, channel);
+        inner.channels.get(channel).map_or_else(begun, |found| found.epoch)
     }
 
     fn append_now(&self, append: Append) -> Result<(Appended, Option<oneshot::Receiver<()>>), AppendError> {
-        let epoch = self.epoch(&append.channel);
         let mut inner = self.inner.lock();
         if inner.closed {
             return Err(AppendError::Unavailable(LogError::closed()));
         }
         inner.sweep((self.clock)());
+        let epoch = self.epoch(&inner, &append.channel);
         inner.append(append, epoch)
     }
 
@@ -136,7 +170,7 @@ impl MemoryLog {
         let mut inner = self.inner.lock();
         inner.sweep((self.clock)());
         inner.expire_channel(channel, (self.clock)());
-        let epoch = self.epoch(channel);
+        let epoch = self.epoch(&inner, channel);
         let Some(found) = inner.channels.get(channel) else {
             let position = Position::new(epoch, Offset::ZERO);
             return Page { messages: Vec::new(), position, trimmed: Offset::ZERO };
@@ -158,7 +192,7 @@ impl MemoryLog {
     fn head_now(&self, channel: &ChannelName) -> Head {
         let mut inner = self.inner.lock();
         inner.expire_channel(channel, (self.clock)());
-        let epoch = self.epoch(channel);
+        let epoch = self.epoch(&inner, channel);
         match inner.channels.get(channel) {
             None => Head {
                 position: Position::new(epoch, Offset::ZERO),
@@ -275,7 +309,7 @@ impl Inner {
         let channel = self
             .channels
             .entry(append.channel.clone())
-            .or_insert_with(|| Channel::new(Arc::clone(&append.policy)));
+            .or_insert_with(|| Channel::new(epoch, Arc::clone(&append.policy)));
         channel.policy = append.policy;
         let messages = channel.push(&append.channel, epoch, append.messages, append.now);
         if let Some(state) = &append.state {
@@ -354,8 +388,9 @@ impl Inner {
 }
 
 impl Channel {
-    fn new(policy: Arc<Policy>) -> Channel {
+    fn new(epoch: Epoch, policy: Arc<Policy>) -> Channel {
         Channel {
+            epoch,
             policy,
             kept: Kept::default(),
             messages: VecDeque::new(),

@@ -29,6 +29,12 @@ pub enum ControlEvent {
     Live,
     /// `@reset`: continuity was lost. Delivery goes on after the cursor.
     Reset(ResetReason),
+    /// `@skipped`: the channel conflates, and so many messages, up to the cursor, were replaced by newer ones. What follows the cursor
+    /// is next.
+    Skipped {
+        /// How many messages were left out.
+        count: u64,
+    },
     /// `@drain`: this connection ends now; come back after so many milliseconds.
     Drain {
         /// How long to wait first, in milliseconds.
@@ -43,6 +49,8 @@ pub enum ControlEvent {
     },
     /// `@end`: this connection, or the watch of this channel, ends and is not resumed as it was.
     End(EndReason),
+    /// `@end`: the channel itself has ended, and this is what its last message said.
+    Over(Json),
     /// `@ping`: the connection is alive. Only where the transport has no heartbeat of its own.
     Ping,
 }
@@ -116,9 +124,10 @@ impl ControlEvent {
             ControlEvent::State(_) => "@state",
             ControlEvent::Live => "@live",
             ControlEvent::Reset(_) => "@reset",
+            ControlEvent::Skipped { .. } => "@skipped",
             ControlEvent::Drain { .. } => "@drain",
             ControlEvent::Expiring { .. } => "@expiring",
-            ControlEvent::End(_) => "@end",
+            ControlEvent::End(_) | ControlEvent::Over(_) => "@end",
             ControlEvent::Ping => "@ping",
         }
     }
@@ -126,9 +135,10 @@ impl ControlEvent {
     /// The event's payload: the envelope's `data`.
     pub fn data(&self) -> Json {
         match self {
-            ControlEvent::State(state) => state.clone(),
+            ControlEvent::State(data) | ControlEvent::Over(data) => data.clone(),
             ControlEvent::Live | ControlEvent::Ping => Json::of(&json!({})),
             ControlEvent::Reset(reason) => Json::of(&json!({ "reason": reason.as_str() })),
+            ControlEvent::Skipped { count } => Json::of(&json!({ "count": count })),
             ControlEvent::Drain { reconnect_in_ms } => {
                 Json::of(&json!({ "reconnect_in_ms": reconnect_in_ms }))
             }
@@ -145,8 +155,37 @@ impl ControlEvent {
     }
 }
 
-/// Appends a message's envelope to `out`.
+/// Appends a message's envelope to `out`. What was made of bytes says so: `"encoding":"base64"`.
 pub fn envelope_json(message: &Message, out: &mut Vec<u8>) {
+    begin(message, out);
+    out.extend_from_slice(b",\"data\":");
+    out.extend_from_slice(message.data.as_sent());
+    if message.data.is_bytes() {
+        out.extend_from_slice(b",\"encoding\":\"base64\"");
+    }
+    end(message, out);
+}
+
+/// Appends a message with its bytes as they are: an envelope that says, in place of `data`, how many they are, a line feed, and they. A
+/// message of JSON is its envelope and a line feed.
+pub fn raw_record(message: &Message, out: &mut Vec<u8>) {
+    match message.data.to_bytes() {
+        None => {
+            envelope_json(message, out);
+            out.push(b'\n');
+        }
+        Some(bytes) => {
+            begin(message, out);
+            out.extend_from_slice(b",\"length\":");
+            out.extend_from_slice(itoa::Buffer::new().format(bytes.len()).as_bytes());
+            end(message, out);
+            out.push(b'\n');
+            out.extend_from_slice(&bytes);
+        }
+    }
+}
+
+fn begin(message: &Message, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"channel\":");
     string(message.channel.as_str(), out);
     out.extend_from_slice(b",\"cursor\":\"");
@@ -156,8 +195,9 @@ pub fn envelope_json(message: &Message, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"event\":");
         string(event.as_str(), out);
     }
-    out.extend_from_slice(b",\"data\":");
-    out.extend_from_slice(message.data.as_bytes());
+}
+
+fn end(message: &Message, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"at\":");
     out.extend_from_slice(itoa::Buffer::new().format(message.at.0).as_bytes());
     if let Some(from) = &message.from {
@@ -220,6 +260,24 @@ pub(crate) mod tests {
             read,
             json!({"channel": "chat/a", "cursor": cursor, "event": "a \"b\"", "data": {"x": [1]}, "at": 1234, "from": "ann"})
         );
+    }
+
+    #[test]
+    fn bytes_are_base64_in_an_envelope_and_themselves_behind_their_record() {
+        let sent = Message { data: Json::of_bytes(b"\0\n}"), ..message(Some("e"), "1") };
+        let mut out = Vec::new();
+        envelope_json(&sent, &mut out);
+        let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&read["data"], &read["encoding"]), (&json!("AAp9"), &json!("base64")));
+        out.clear();
+        raw_record(&sent, &mut out);
+        let line = out.iter().position(|&byte| byte == b'\n').unwrap();
+        let head: serde_json::Value = serde_json::from_slice(&out[..line]).unwrap();
+        assert_eq!((&head["length"], &head["data"], &head["event"]), (&json!(3), &json!(null), &json!("e")));
+        assert_eq!(&out[line + 1..], b"\0\n}");
+        out.clear();
+        raw_record(&message(None, "[1]"), &mut out);
+        assert!(out.ends_with(b"}\n") && !out.windows(8).any(|some| some == b"encoding"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use thiserror::Error;
@@ -10,6 +12,9 @@ use thiserror::Error;
 pub const MAX_JSON_DEPTH: usize = 64;
 
 /// A valid JSON text (RFC 8259) in UTF-8 without white space between its tokens, and so without a line break.
+///
+/// Bytes that are no JSON are one too: a string, their base64 (RFC 4648 §4), behind a space, which no other text begins with. So they are
+/// told apart wherever texts are kept.
 ///
 /// The text is kept, not a parsed value: numbers of any size and the order of members come out as they went in.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,6 +45,31 @@ impl Json {
     pub fn from_trusted(bytes: Bytes) -> Json {
         debug_assert!(serde_json::from_slice::<&RawValue>(&bytes).is_ok());
         Json(bytes)
+    }
+
+    /// Takes bytes, whatever they are.
+    pub fn of_bytes(bytes: &[u8]) -> Json {
+        let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4 + 3);
+        text.push_str(" \"");
+        STANDARD.encode_string(bytes, &mut text);
+        text.push('"');
+        Json(text.into())
+    }
+
+    /// The bytes that it was made of, if it was.
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        let base64 = self.0.strip_prefix(b" \"")?.strip_suffix(b"\"")?;
+        STANDARD.decode(base64).ok()
+    }
+
+    /// Whether it was made of bytes.
+    pub fn is_bytes(&self) -> bool {
+        self.0.first() == Some(&b' ')
+    }
+
+    /// The text as it is sent: of bytes their base64, in a string.
+    pub fn as_sent(&self) -> &[u8] {
+        &self.0[usize::from(self.is_bytes())..]
     }
 
     /// Writes a value.
@@ -157,6 +187,20 @@ mod tests {
             (" null\n", "null"),
         ] {
             assert_eq!(Json::parse(text.as_bytes()).unwrap().as_str(), compact);
+        }
+    }
+
+    #[test]
+    fn bytes_are_told_apart_from_strings() {
+        for bytes in [&b""[..], b"a", b"\0\xff\xfe{}", &[7; 1000]] {
+            let json = Json::of_bytes(bytes);
+            assert!(json.is_bytes());
+            assert_eq!(json.to_bytes().as_deref(), Some(bytes));
+            let text: String = serde_json::from_slice(json.as_sent()).unwrap();
+            let same = Json::parse(json.as_bytes()).unwrap();
+            assert_eq!((same.is_bytes(), same.to_bytes(), same.as_sent()), (false, None, json.as_sent()));
+            assert_eq!(same, Json::of(&text));
+            assert_eq!(Json::from_trusted(json.as_bytes().clone()), json);
         }
     }
 

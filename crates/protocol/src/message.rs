@@ -36,6 +36,25 @@ pub struct Message {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventName(Arc<str>);
 
+/// What the server itself writes into a channel's log, as messages whose names publishers cannot use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// `@end`: nothing follows.
+    End,
+    /// `@cancel`: somebody asks the producer to stop.
+    Cancel,
+}
+
+impl Notice {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Notice::End => "@end",
+            Notice::Cancel => "@cancel",
+        }
+    }
+}
+
 /// Why a text is no event name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EventNameError {
@@ -65,9 +84,34 @@ impl EventName {
         }
     }
 
+    /// Reads a name that was stored: a publisher's, or a [`Notice`].
+    pub fn stored(text: &str) -> Result<EventName, EventNameError> {
+        match [Notice::End, Notice::Cancel].into_iter().find(|notice| notice.as_str() == text) {
+            Some(notice) => Ok(EventName::of(notice)),
+            None => EventName::parse(text),
+        }
+    }
+
+    /// The name of what the server itself writes.
+    pub fn of(notice: Notice) -> EventName {
+        EventName(notice.as_str().into())
+    }
+
+    /// The name of a message that says how a state changes, for readers who asked for that: `@patch`. No message of a log has it.
+    pub fn patch() -> EventName {
+        EventName("@patch".into())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Message {
+    /// Whether nothing follows it in its channel.
+    pub fn is_end(&self) -> bool {
+        self.event.as_ref().is_some_and(|event| *event.0 == *Notice::End.as_str())
     }
 }
 
@@ -102,5 +146,14 @@ mod tests {
             assert_eq!(EventName::parse(bad), Err(why), "{bad:?}");
         }
         assert!(EventName::parse("user joined").is_ok());
+    }
+
+    #[test]
+    fn what_the_server_wrote_is_read_again() {
+        for notice in [Notice::End, Notice::Cancel] {
+            assert_eq!(EventName::stored(notice.as_str()), Ok(EventName::of(notice)));
+        }
+        assert_eq!(EventName::stored("said").unwrap().as_str(), "said");
+        assert_eq!(EventName::stored("@live"), Err(EventNameError::Reserved));
     }
 }

@@ -12,6 +12,8 @@ pub const MAX_NAME_BYTES: usize = 255;
 pub const MAX_SEGMENTS: usize = 16;
 /// What the name of a channel ends with that says who is in the channel above it: `chat/general/@presence`.
 const PRESENCE: &str = "/@presence";
+/// What stands between a channel's name and that of a member whose inbox it is: `call/x/@to/ann`.
+const INBOX: &str = "/@to/";
 
 /// What must be escaped when a name is written into a URL's path (RFC 3986 §3.3), beyond what names exclude.
 const PATH: &AsciiSet = &CONTROLS
@@ -33,7 +35,7 @@ const PATH: &AsciiSet = &CONTROLS
 /// Holds by construction: 1 to [`MAX_NAME_BYTES`] bytes of UTF-8; 1 to [`MAX_SEGMENTS`] segments, none of them empty,
 /// `.` or `..`; no white space or control character; none of `:` (commands), `*` (patterns), `?`, `#`, `\`; and no
 /// segment that begins with `@` and no first segment `_` (the server's own routes). System channels are the exception: their last
-/// segment begins with `@`, and the only ones that a client can name are those of [`ChannelName::presence`].
+/// segment begins with `@`, or they are inboxes. A client can name those of [`ChannelName::presence`] and [`ChannelName::inbox`] only.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
@@ -79,17 +81,49 @@ impl ChannelName {
         Ok(ChannelName(text.into()))
     }
 
-    /// Parses a name as a client gives it: as [`ChannelName::parse`], or that of such a channel's presence.
+    /// Parses a name as a client gives it: as [`ChannelName::parse`], or that of such a channel's presence, or of an inbox in it.
     pub fn requested(text: &str) -> Result<ChannelName, NameError> {
-        match text.strip_suffix(PRESENCE) {
-            Some(watched) => ChannelName::parse(watched).and_then(|_| ChannelName::system(text)),
+        if let Some(watched) = text.strip_suffix(PRESENCE) {
+            return ChannelName::parse(watched).and_then(|_| ChannelName::system(text));
+        }
+        match split_inbox(text) {
+            Some((room, member)) => {
+                ChannelName::parse(room)?;
+                // One segment, and as any other: whatever is wrong with the whole of it is told first.
+                check(text, |_| false)?;
+                match member.starts_with('@') || member.contains('/') {
+                    true => Err(NameError::Reserved),
+                    false => Ok(ChannelName(text.into())),
+                }
+            }
             None => ChannelName::parse(text),
         }
     }
 
+    /// Parses any name that there is: what a client can name, and the server's own. For names that were stored.
+    pub fn stored(text: &str) -> Result<ChannelName, NameError> {
+        ChannelName::requested(text).or_else(|_| ChannelName::system(text))
+    }
+
+    /// The channel by which one member of this one is told something. `None` if its name would be none, and of a system channel.
+    pub fn inbox(&self, member: &str) -> Option<ChannelName> {
+        ChannelName::parse(&self.0).ok()?;
+        ChannelName::requested(&format!("{self}{INBOX}{member}")).ok().filter(ChannelName::is_inbox)
+    }
+
+    /// Whether it is a member's inbox.
+    pub fn is_inbox(&self) -> bool {
+        split_inbox(&self.0).is_some()
+    }
+
+    /// The channel that it belongs to and the member who reads it, if it is an inbox.
+    pub fn room_and_member(&self) -> Option<(ChannelName, &str)> {
+        split_inbox(&self.0).map(|(room, member)| (ChannelName(room.into()), member))
+    }
+
     /// The channel that says who is in this one. `None` if its name would be too long, and of such a channel itself.
     pub fn presence(&self) -> Option<ChannelName> {
-        let named = !self.is_presence() && !self.is_own();
+        let named = !self.is_presence() && !self.is_own() && !self.is_inbox();
         named.then(|| ChannelName::system(&format!("{self}{PRESENCE}")).ok()).flatten()
     }
 
@@ -175,6 +209,11 @@ impl Target {
         }
         Ok(Target { channel: ChannelName::requested(name)?, command: command.map(str::to_owned) })
     }
+}
+
+/// The parts of an inbox's name. Every request asks, and few names have an `@`.
+fn split_inbox(text: &str) -> Option<(&str, &str)> {
+    text.as_bytes().contains(&b'@').then(|| text.split_once(INBOX)).flatten()
 }
 
 /// The checks that names and patterns share.
@@ -282,6 +321,47 @@ mod tests {
     }
 
     #[test]
+    fn a_member_of_a_channel_has_an_inbox_with_a_name() {
+        let room = ChannelName::parse("call/x").unwrap();
+        let inbox = room.inbox("ann").unwrap();
+        assert_eq!(inbox.as_str(), "call/x/@to/ann");
+        assert_eq!((inbox.room_and_member(), room.room_and_member()), (Some((room.clone(), "ann")), None));
+        assert!(inbox.is_inbox() && !room.is_inbox() && !inbox.is_presence() && !inbox.is_own());
+        assert_eq!((inbox.presence(), inbox.inbox("bob"), inbox.watched()), (None, None, None));
+        for path in ["/call/x/@to/ann", "/call/x/%40to/ann", "/call/x/%40t%6f/%61nn"] {
+            assert_eq!(Target::parse(path).unwrap().channel, inbox, "{path}");
+        }
+        assert_eq!(Target::parse(&inbox.to_path()).unwrap().channel, inbox);
+        for odd in ["a@b.example", "to", "überall", "to@"] {
+            assert_eq!(room.inbox(odd).unwrap().room_and_member().unwrap().1, odd);
+        }
+        // What could be another channel's, or no segment, is nobody.
+        for none in [
+            "",
+            "@ann",
+            "@presence",
+            "a/b",
+            "ann/@presence",
+            "ann/@to/bob",
+            "..",
+            ".",
+            "a b",
+            "a:b",
+            "*",
+            "a\nb",
+        ] {
+            assert_eq!(room.inbox(none), None, "{none:?}");
+        }
+        assert_eq!(ChannelName::system("@nodes").unwrap().inbox("ann"), None);
+        assert_eq!(room.presence().unwrap().inbox("ann"), None);
+        assert_eq!(ChannelName::parse(&"a".repeat(250)).unwrap().inbox("ann"), None, "too long");
+        assert_eq!(ChannelName::parse(inbox.as_str()), Err(NameError::Reserved), "no configuration names it");
+        for stored in ["call/x", "call/x/@presence", "call/x/@to/ann", "@nodes"] {
+            assert_eq!(ChannelName::stored(stored).unwrap().as_str(), stored);
+        }
+    }
+
+    #[test]
     fn targets() {
         use NameError::*;
         let target = Target::parse("/counter:increment").unwrap();
@@ -307,6 +387,16 @@ mod tests {
             ("/chat/@presence/@presence", Reserved),
             ("/chat/@presence/a", Reserved),
             ("/chat/@members", Reserved),
+            ("/@to/ann", Reserved),
+            ("/chat/@to", Reserved),
+            ("/chat/@to/", EmptySegment),
+            ("/chat/@to/@ann", Reserved),
+            ("/chat/@to/ann/bob", Reserved),
+            ("/chat/@to/ann/@presence", Reserved),
+            ("/chat/@to/ann/@to/bob", Reserved),
+            ("/chat/@presence/@to/ann", Reserved),
+            ("/chat/@to/%2e%2e", DotSegment),
+            ("/_/x/@to/ann", Reserved),
             ("/chat/@presence/", EmptySegment),
             ("//@presence", Empty),
             ("/_/@presence", Reserved),

@@ -20,7 +20,7 @@ pub fn message(message: &Message, out: &mut Vec<u8>) {
     out.push(b'\n');
     event(message.event.as_ref().map(|e| e.as_str()), out);
     out.extend_from_slice(b"data: ");
-    out.extend_from_slice(message.data.as_bytes());
+    out.extend_from_slice(message.data.as_sent());
     out.extend_from_slice(b"\n\n");
 }
 

@@ -1,4 +1,4 @@
-use plainwire_protocol::{Ancestor, Lineage};
+use plainwire_protocol::{Ancestor, EventName, Lineage, Notice};
 
 use super::*;
 use crate::tail::TailLimits;
@@ -12,13 +12,14 @@ struct Model {
     log: Vec<Arc<Message>>,
     tail: Tail,
     state: Option<(Position, Json)>,
+    end: Option<Json>,
 }
 
 impl Model {
     fn new(tail_count: usize) -> Model {
         let limits = TailLimits { max_count: tail_count, max_bytes: usize::MAX };
         let tail = Tail::new(at(0, 0), Offset::ZERO, limits);
-        Model { generation: 0, log: Vec::new(), tail, state: None }
+        Model { generation: 0, log: Vec::new(), tail, state: None, end: None }
     }
 
     fn publish(&mut self) {
@@ -32,7 +33,13 @@ impl Model {
     }
 
     fn view(&self) -> View<'_> {
-        View { tail: &self.tail, state: self.state.as_ref().map(|(position, state)| (*position, state)) }
+        View {
+            tail: &self.tail,
+            state: self.state.as_ref().map(|(position, state)| (*position, state)),
+            end: self.end.as_ref(),
+            conflate: None,
+            now: None,
+        }
     }
 
     /// Steps until there is nothing left, reading pages of two.
@@ -41,12 +48,13 @@ impl Model {
         loop {
             match feed.step(self.view(), BUDGET, &mut out) {
                 Step::More => {}
-                Step::Wait => return out.iter().map(text).collect(),
+                Step::Wait | Step::Until => return out.iter().map(text).collect(),
                 Step::Read(after) => {
                     let kept = after.max(self.tail.trimmed()).get() as usize;
                     let page: Vec<_> = self.log[kept..].iter().take(2).cloned().collect();
-                    feed.page(&page, &mut out);
+                    feed.page(&page, false, &mut out);
                 }
+                Step::ReadNewest(..) => unreachable!("it does not conflate"),
             }
         }
     }
@@ -177,7 +185,7 @@ fn a_reader_that_lags_behind_retention_is_reset_once() {
     let mut out = Vec::new();
     assert_eq!(feed.step(model.view(), BUDGET, &mut out), Step::Read(Offset::ZERO));
     model.tail.trim(Offset::new(5));
-    feed.page(&model.log[5..], &mut out);
+    feed.page(&model.log[5..], false, &mut out);
     assert!(out.is_empty(), "a page with a gap before it is not given");
     assert_eq!(model.drain(&mut feed), ["@reset trimmed at 5", "6", "@live at 6"]);
 }
@@ -203,7 +211,7 @@ fn random_interleavings_keep_order() {
                         let kept = after.max(model.tail.trimmed()).get() as usize;
                         let page: Vec<_> =
                             model.log[kept..].iter().take(random.usize(1..4)).cloned().collect();
-                        feed.page(&page, &mut out);
+                        feed.page(&page, false, &mut out);
                     }
                 }
             }
@@ -263,4 +271,45 @@ fn who_was_given_what_the_store_has_lost_is_told() {
     assert!(given[0].starts_with("@reset"), "{given:?}");
     assert_eq!(given[1..], ["1", "2", "3", "4", "5", "6"]);
     assert_eq!(model.drain(&mut behind), ["4", "5", "6", "@live at 6"]);
+}
+
+/// The channel ends: its last message says how.
+fn end(model: &mut Model) {
+    let position = at(0, model.log.len() as u64 + 1);
+    let data = Json::parse(br#"{"reason":"failed"}"#).unwrap();
+    let event = Some(EventName::of(Notice::End));
+    let message = Message { position, event, data: data.clone(), ..(*message(0, 1)).clone() };
+    model.log.push(Arc::new(message.clone()));
+    model.tail.push(Arc::new(message), model.tail.trimmed());
+    model.end = Some(data);
+}
+
+#[test]
+fn a_channel_that_ended_says_so_once_and_then_nothing_wherever_its_reader_begins() {
+    for tail in [1, 2, 100] {
+        let mut model = Model::new(tail);
+        let mut early = Feed::new(channel(), Start::Now);
+        assert_eq!(model.drain(&mut early), ["@live at 0"]);
+        (0..5).for_each(|_| model.publish());
+        end(&mut model);
+        assert_eq!(model.drain(&mut early), ["1", "2", "3", "4", "5", "6"]);
+        for (start, told) in [
+            (Start::Oldest, &["1", "2", "3", "4", "5", "6"][..]),
+            (Start::Last(2), &["5", "6"]),
+            (Start::Now, &["6"]),
+            (Start::After(at(0, 5)), &["6"]),
+            // It was told before; now it is said again, so that a reader knows that it waits for nothing.
+            (Start::After(at(0, 6)), &["@end at 6"]),
+        ] {
+            let mut feed = Feed::new(channel(), start);
+            assert_eq!(model.drain(&mut feed), told, "{start:?}");
+            assert_eq!(feed.over(), Some(Finish::Failed), "{start:?}");
+            assert!(model.drain(&mut feed).is_empty(), "{start:?}");
+        }
+        model.tail.trim(Offset::new(6));
+        for start in [Start::Oldest, Start::Now, Start::Last(9)] {
+            let mut feed = Feed::new(channel(), start);
+            assert_eq!(model.drain(&mut feed), ["@end at 6"], "{start:?}");
+        }
+    }
 }

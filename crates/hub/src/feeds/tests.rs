@@ -15,6 +15,7 @@ struct Channel {
     log: Vec<Arc<Message>>,
     tail: Tail,
     state: Option<(Position, Json)>,
+    end: Option<Json>,
 }
 
 impl Channel {
@@ -23,7 +24,7 @@ impl Channel {
         let limits = TailLimits { max_count: keep, max_bytes: usize::MAX };
         let start = Position::new(Epoch::derive(1, 0, &name), Offset::ZERO);
         let tail = Tail::new(start, Offset::ZERO, limits);
-        let mut channel = Channel { name, generation: 0, log: Vec::new(), tail, state: None };
+        let mut channel = Channel { name, generation: 0, log: Vec::new(), tail, state: None, end: None };
         (0..count).for_each(|_| channel.publish());
         channel
     }
@@ -60,7 +61,13 @@ impl Channel {
     }
 
     fn view(&self) -> View<'_> {
-        View { tail: &self.tail, state: self.state.as_ref().map(|(position, state)| (*position, state)) }
+        View {
+            tail: &self.tail,
+            state: self.state.as_ref().map(|(position, state)| (*position, state)),
+            end: self.end.as_ref(),
+            conflate: None,
+            now: None,
+        }
     }
 
     /// What the log has of what is asked for.

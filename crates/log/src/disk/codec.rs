@@ -167,7 +167,7 @@ pub(crate) fn due_by(index: u8, now: Millis) -> std::ops::Range<Vec<u8>> {
 pub(crate) fn due_channel(key: &[u8]) -> Option<ChannelName> {
     let name = key.get(1 + size_of::<u64>()..)?;
     let name = std::str::from_utf8(name).ok()?;
-    ChannelName::parse(name).or_else(|_| ChannelName::system(name)).ok()
+    ChannelName::stored(name).ok()
 }
 
 /// The stream and offset in a key of `M` or `T`.
@@ -349,7 +349,7 @@ pub(crate) fn decode_message(
     let rest = &mut rest;
     let at = Millis(take_u64(rest)?);
     take_u64(rest)?;
-    let event = take_option(rest, take_text)?.map(EventName::parse).transpose().map_err(|_| Damaged)?;
+    let event = take_option(rest, take_text)?.map(EventName::stored).transpose().map_err(|_| Damaged)?;
     let from = take_option(rest, take_text)?.map(Into::into);
     let data = Json::from_trusted(value.slice(content - rest.len()..content));
     Ok(Message { channel: channel.clone(), position, event, data, at, from })

@@ -148,6 +148,7 @@ impl<'a> Group<'a> {
             max_count: u64::MAX,
             max_bytes: u64::MAX,
             max_age,
+            ephemeral: false,
             key_window: std::time::Duration::ZERO,
             key_count: u64::MAX,
             key_bytes: u64::MAX,

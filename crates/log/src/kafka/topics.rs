@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     fn text(prefix: &str, channel: &str) -> String {
-        let channel = ChannelName::parse(channel).or_else(|_| ChannelName::system(channel)).unwrap();
+        let channel = ChannelName::stored(channel).unwrap();
         topic(prefix, &channel).text
     }
 

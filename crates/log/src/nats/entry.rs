@@ -349,7 +349,7 @@ fn message(header: &[u8], data: Bytes) -> Result<NewMessage, Garbled> {
         b"" => (None, None),
         header => serde_json::from_slice(header).map_err(|_| Garbled)?,
     };
-    let event = event.map(|event| EventName::parse(&event).map_err(|_| Garbled)).transpose()?;
+    let event = event.map(|event| EventName::stored(&event).map_err(|_| Garbled)).transpose()?;
     Ok(NewMessage { event, data: json(data)?, from: from.map(Arc::from) })
 }
 

@@ -56,7 +56,7 @@ impl Keys {
 pub(super) fn channel_of(prefix: &str, news: &[u8]) -> Option<ChannelName> {
     let name = news.strip_prefix(prefix.as_bytes())?.strip_prefix(b"{")?.strip_suffix(b"}")?;
     let name = unescape(std::str::from_utf8(name).ok()?)?;
-    ChannelName::parse(&name).or_else(|_| ChannelName::system(&name)).ok()
+    ChannelName::stored(&name).ok()
 }
 
 /// A hash tag ends with the first `}` (Redis Cluster specification, "Hash tags"), so names may have none.

@@ -44,7 +44,7 @@ fn message(
         b"" => (None, None),
         header => serde_json::from_slice(header).map_err(|_| Garbled)?,
     };
-    let event = event.map(|event| EventName::parse(&event).map_err(|_| Garbled)).transpose()?;
+    let event = event.map(|event| EventName::stored(&event).map_err(|_| Garbled)).transpose()?;
     let data = json(text.slice_ref(data))?;
     let message = Message { channel: channel.clone(), position, event, data, at, from: from.map(Arc::from) };
     Ok((Arc::new(message), text.slice(end..)))

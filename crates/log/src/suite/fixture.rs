@@ -197,6 +197,7 @@ pub fn keep_all() -> Policy {
         max_count: u64::MAX,
         max_bytes: u64::MAX,
         max_age: None,
+        ephemeral: false,
         key_window: Duration::from_secs(3600),
         key_count: u64::MAX,
         key_bytes: u64::MAX,

@@ -62,11 +62,13 @@ pub async fn what_was_put_in_comes_out(t: Fixture) {
         },
         NewMessage { event: None, data: Json::of(&long), from: Some("".into()) },
         NewMessage { event: None, data: Json::of(""), from: None },
+        NewMessage { event: None, data: Json::of_bytes(b"\0\xff\n"), from: None },
     ];
     t.append(append).await.unwrap();
     let read = t.read("chat/général", 0).await.messages;
     assert_eq!(read, t.told.messages(&name("chat/général")));
-    assert_eq!(read.len(), 3);
+    assert_eq!(read.len(), 4);
+    assert_eq!(read[3].data.to_bytes().as_deref(), Some(&b"\0\xff\n"[..]));
     assert_eq!(read[0].event.as_ref().unwrap().as_str(), "user joined");
     assert_eq!(read[0].from.as_deref(), Some("anna"));
     assert_eq!(read[0].at, t.clock.now());
