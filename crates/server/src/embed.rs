@@ -13,7 +13,7 @@ use plainwire_log::kafka::KafkaLog;
 use plainwire_log::memory::MemoryLog;
 use plainwire_log::nats::NatsLog;
 use plainwire_log::redis::RedisLog;
-use plainwire_log::{Log, LogError};
+use plainwire_log::{Beside, Log, LogError};
 use plainwire_protocol::{ChannelName, Control, EventName, Json, Message, Position, Problem, Target};
 use tokio::net::TcpListener;
 
@@ -113,6 +113,8 @@ pub struct WriteOptions {
     pub idempotency_key: Option<String>,
     /// Applies the write only if the channel stands here.
     pub if_match: Option<Position>,
+    /// Of a producer that counts its writes to a finite stream from 1: which one this is. Repeated, it is applied once.
+    pub sequence: Option<u64>,
 }
 
 /// What is set up before the start.
@@ -181,7 +183,7 @@ async fn open_log(config: &Config, recover: bool) -> Result<Arc<dyn Log>, StartE
             let options = DiskOptions { recover, cached_files, ..DiskOptions::default() };
             let open = move || DiskLog::open(&data, options);
             let opened = tokio::task::spawn_blocking(open).await.expect("opening a log does not panic");
-            Ok(Arc::new(opened?))
+            Ok(Arc::new(Beside::new(Arc::new(opened?), fastrand::u64(..))))
         }
     }
 }
@@ -305,7 +307,15 @@ impl Plainwire {
             .map(|key| KeyedRequest::parse(key, &Caller::default()))
             .transpose()?;
         let channel = self.node.channels().open(&target.channel).await?;
-        let request = WriteRequest { verb, body, if_match: options.if_match, key, from: None };
+        let request = WriteRequest {
+            verb,
+            binary: false,
+            body,
+            if_match: options.if_match,
+            key,
+            from: None,
+            sequence: options.sequence,
+        };
         let written = submit(self.node.channels(), channel, request).await?.finish().await?;
         Ok(Applied { position: written.position, state: written.state, replayed: written.replayed })
     }
@@ -395,7 +405,11 @@ impl Stream for Watch {
             }
             let mut items = Vec::new();
             let last = watch.node.channels().is_draining();
-            match std::task::ready!(watch.subscription.poll_items(cx, BATCH, &mut items, last)) {
+            let polled = watch.subscription.poll_items(cx, BATCH, &mut items, last);
+            if polled.is_pending() && watch.subscription.feeds().endings().is_some() {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(polled) {
                 Ok(Found::Items) => watch.items = items.into_iter(),
                 Ok(Found::Draining) => return Poll::Ready(None),
                 Err(error) => return Poll::Ready(Some(Err(store_problem(error)))),

@@ -27,6 +27,8 @@ mod nodes;
 mod operation;
 mod presence;
 mod reasons;
+#[cfg(feature = "socketio")]
+mod socketio;
 mod stream;
 mod tls;
 mod worker;

@@ -161,11 +161,11 @@ pub(crate) async fn connection(
     let (prefix, is_http2) = sniffed?;
     let carrier = if is_http2 { Carrier::Http2 } else { Carrier::Requests };
     let counts = inbox.counts().clone();
-    let io = TokioIo::new(Prefixed { prefix, stream, carrier, counts, activity: activity.clone() });
+    let io = TokioIo::new(Prefixed { prefix, stream, carrier, counts, activity: activity.clone(), counted });
     if is_http2 {
-        Box::pin(http2(&node, service, inbox, io, secure, activity, counted)).await
+        Box::pin(http2(&node, service, inbox, io, secure, activity)).await
     } else {
-        Box::pin(http1(&node, service, &inbox, io, secure, activity, counted)).await
+        Box::pin(http1(&node, service, &inbox, io, secure, activity)).await
     }
 }
 
@@ -176,10 +176,9 @@ async fn http2(
     io: TokioIo<Prefixed>,
     secure: bool,
     activity: Arc<Activity>,
-    counted: Counted,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let relay: Arc<dyn Relay> = inbox;
-    let (peer, busy) = (counted.peer(), activity.clone());
+    let (peer, busy) = (io.inner().counted.peer(), activity.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Connected { peer, secure, takeable: false });
         let (relay, busy) = (relay.clone(), busy.begin());
@@ -227,11 +226,10 @@ async fn http1(
     io: TokioIo<Prefixed>,
     secure: bool,
     activity: Arc<Activity>,
-    counted: Counted,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let slot = Slot::default();
     let answers = slot.clone();
-    let (from, busy) = ((counted.peer(), secure), activity.clone());
+    let (from, busy) = ((io.inner().counted.peer(), secure), activity.clone());
     let service = service_fn(move |request| {
         Box::pin(answer(service.clone(), request, from, answers.clone(), busy.begin()))
     });
@@ -269,7 +267,7 @@ async fn http1(
         left => left,
     };
     let Some(parts) = connection.into_parts() else { return Ok(()) };
-    let Prefixed { prefix, mut stream, .. } = parts.io.into_inner();
+    let Prefixed { prefix, mut stream, counted, .. } = parts.io.into_inner();
     if matches!(left, Left::Late(Late::Head)) {
         answer_late_head(&mut stream).await;
     }
@@ -358,6 +356,8 @@ struct Prefixed {
     carrier: Carrier,
     counts: Arc<Counts>,
     activity: Arc<Activity>,
+    /// Whoever has the stream in the end, also after an upgrade, it counts.
+    counted: Counted,
 }
 
 impl Prefixed {

@@ -38,6 +38,8 @@ pub(crate) struct Node {
     health: Health,
     overload: Overload,
     tls: Option<Arc<Tls>>,
+    #[cfg(feature = "socketio")]
+    socketio: std::sync::OnceLock<crate::socketio::SocketIo>,
     tasks: TaskTracker,
     /// Whether a stop was asked for: no new clients should be sent here.
     withdrawn: AtomicBool,
@@ -79,11 +81,19 @@ impl Node {
             health: Health::default(),
             overload: Overload::default(),
             tls,
+            #[cfg(feature = "socketio")]
+            socketio: std::sync::OnceLock::new(),
             tasks: TaskTracker::new(),
             withdrawn: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             stopped: CancellationToken::new(),
         }
+    }
+
+    /// What serves Socket.IO clients: there from the first that comes.
+    #[cfg(feature = "socketio")]
+    pub(crate) fn socketio(self: &Arc<Node>) -> &crate::socketio::SocketIo {
+        self.socketio.get_or_init(|| crate::socketio::SocketIo::new(Arc::downgrade(self)))
     }
 
     pub(crate) fn channels(&self) -> &Arc<Channels> {

@@ -207,6 +207,7 @@ fn policy() -> Arc<Policy> {
         max_count: KEPT,
         max_bytes: u64::MAX,
         max_age: Some(KEPT_AGE),
+        ephemeral: false,
         key_window: Duration::from_secs(1),
         key_count: 0,
         key_bytes: 0,

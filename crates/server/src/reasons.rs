@@ -29,9 +29,11 @@ reasons! {
     "body_json" [400] "the body is not JSON";
     "browser" [403] "a web page asks what only the admin listener's own clients may";
     "busy" [503] "too much is being worked on, or waiting to be written";
+    "cancelled" [409] "the producer of a finite stream was asked to stop already";
     "channel_name" [400] "the path is no channel's name";
     "channels" [503] "too many channels are in use";
     "command_failed" [400] "a command has no result for these values";
+    "completed" [409] "the stream has ended: nothing more is taken";
     "condition" [501] "the store cannot compare before it appends, as `If-Match` on a publish asks";
     "connections" [429, 503] "too many connections are open: of one address or principal (429), or in all (503)";
     "credential" [401] "the token of the admin listener is wrong";
@@ -48,6 +50,7 @@ reasons! {
     "header" [400] "a header is doubled, or not ASCII";
     "headers" [431] "the header lines are too many or too long";
     "host" [400, 403, 421] "the Host is missing, doubled or malformed (400), or none of this server's (421; 403 on the admin listener)";
+    "ice" [503] "the secret of the TURN servers cannot be read";
     "idempotency_key" [400] "the idempotency key is malformed";
     "in_flight" [429] "too many requests are in flight on one WebSocket";
     "key_in_flight" [409] "a request with this idempotency key is under way";
@@ -73,6 +76,7 @@ reasons! {
     "request" [400] "what came over WebSocket is no request";
     "revocations" [503] "too many revocations are in force";
     "schema" [400] "the value does not fit the channel's schema";
+    "sequence" [400, 409] "the number of a producer's write is malformed, or the channel is no finite stream (400); or writes before it are missing (409)";
     "shutting_down" [503] "the server is going away";
     "stale" [412] "the channel does not stand where `If-Match` says";
     "state" [500] "a stored state cannot be read";

@@ -275,14 +275,18 @@ impl Node {
             config.channel_for(channel).ok_or_else(|| no_such_channel(config, channel))
         };
         let bearer = caller.principal.as_deref().map(Principal::bearer);
-        match channel.watched() {
-            None => Ok(known(channel)?.allows(right, bearer, channel, command)),
+        if let Some(watched) = channel.watched() {
+            known(channel)?;
             // Whatever is to be done with it: only who may see it is told that it cannot be written.
-            Some(watched) => {
-                known(channel)?;
-                Ok(known(&watched)?.allows(Right::Presence, bearer, &watched, None))
-            }
+            return Ok(known(&watched)?.allows(Right::Presence, bearer, &watched, None));
         }
+        if let Some((room, member)) = channel.room_and_member() {
+            known(channel)?;
+            let asked = if right == Right::Watch { Right::Watch } else { Right::Post };
+            let allowed = known(&room)?.allows(asked, bearer, &room, None);
+            return Ok(allowed && is_at_inbox(config, caller, asked, member));
+        }
+        Ok(known(channel)?.allows(right, bearer, channel, command))
     }
 
     fn refusal(&self, caller: &Caller, right: Right, channel: &ChannelName) -> Problem {
@@ -295,6 +299,15 @@ impl Node {
             return Problem::new(401, "unauthenticated", detail);
         }
         Problem::new(403, "forbidden", format!("this caller may not '{right}' on '{channel}'"))
+    }
+}
+
+/// Whether somebody who may read, or post to, a room has to do with a member's inbox in it. The member alone reads it, whatever a token grants; and who posts
+/// to it is somebody, so that the message says `from` whom it is. Where there are no tokens nobody is anybody, and members take each other's word.
+fn is_at_inbox(config: &Config, caller: &Caller, right: Right, member: &str) -> bool {
+    match caller.subject() {
+        Some(subject) => right != Right::Watch || subject == member,
+        None => !config.auth.is_configured(),
     }
 }
 

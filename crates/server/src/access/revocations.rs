@@ -214,6 +214,7 @@ fn policy(most: u64) -> Arc<Policy> {
         max_count: most,
         max_bytes: u64::MAX,
         max_age: None,
+        ephemeral: false,
         key_window: Duration::from_secs(1),
         key_count: 0,
         key_bytes: 0,

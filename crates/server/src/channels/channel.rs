@@ -3,24 +3,25 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
-use plainwire_hub::machine::{Change, Next, State};
-use plainwire_hub::{Budget, Feed, Item, Link, Step, Tail, TailLimits, View, Writer};
+use plainwire_hub::machine::State;
+use plainwire_hub::{Budget, Conflate, Effect, Feed, Item, Link, Step, Tail, TailLimits, View, Writer};
 use plainwire_log::stats::Count;
-use plainwire_log::{
-    Append, AppendError, Appended, Chained, Commit, Head, Log, LogError, NewKey, NewMessage, Page,
-};
-use plainwire_protocol::{ChannelName, Json, Millis, Offset, Position, Problem, ResetReason};
+use plainwire_log::{Append, AppendError, Appended, Chained, Commit, Head, Log, LogError, Page};
+use plainwire_protocol::{ChannelName, Json, Offset, Position, Problem, ResetReason};
 use slab::Slab;
 use tokio::sync::OnceCell;
 
+use super::decide::{Decided, Terms, Write, decide};
+use super::showing::{Showing, Stated};
 use super::signal::Signal;
+use crate::clock::since_begun;
 use crate::config;
-use crate::handler::Decision;
 
 /// Names the appends of chains.
 static NEXT_CHAINED: AtomicU64 = AtomicU64::new(1);
@@ -47,6 +48,8 @@ struct Inner {
     /// `None` until the head is read, or a commit says where the channel stands.
     tail: Option<Tail>,
     state: Option<Stated>,
+    /// As the configuration has it.
+    conflate: Option<Arc<Conflate>>,
     listeners: Slab<Arc<Signal>>,
     writer: Writer<State>,
     /// The newest append of the writer's chain, and what it is called.
@@ -55,46 +58,8 @@ struct Inner {
     keys: HashSet<Arc<str>>,
 }
 
-/// What a channel shows its readers, for a worker to look at without the channel's lock.
-pub(crate) struct Showing {
-    pub(crate) tail: Tail,
-    pub(crate) state: Option<(Position, Json)>,
-}
-
-impl Showing {
-    pub(crate) fn view(&self) -> View<'_> {
-        View { tail: &self.tail, state: self.state.as_ref().map(|(position, json)| (*position, json)) }
-    }
-}
-
-/// The committed state. Parsed when a command needs it; our own commands have it parsed already.
-struct Stated {
-    position: Position,
-    json: Json,
-    parsed: Option<State>,
-}
-
 /// An append under way, for the writer and for those whose answer depends on it.
 pub(crate) type Appending = Shared<BoxFuture<'static, Result<Appended, AppendError>>>;
-
-/// What someone wants to write.
-pub(crate) enum Write<'a> {
-    /// A message.
-    Message(NewMessage),
-    /// A change of the state.
-    Change(Change<'a>),
-    /// What an app decided, for the state at a position.
-    Decided { at: Position, decision: &'a Decision },
-}
-
-/// On what condition, and under which key.
-pub(crate) struct Terms {
-    pub(crate) if_match: Option<Position>,
-    pub(crate) key: Option<NewKey>,
-    pub(crate) now: Millis,
-    /// Whom it is from.
-    pub(crate) from: Option<Arc<str>>,
-}
 
 /// A write that was handed to the log, or refused.
 pub(crate) enum Attempt {
@@ -102,6 +67,8 @@ pub(crate) enum Attempt {
     Begun { appending: Appending, state: Option<Json>, link: Option<LinkGuard> },
     /// It was refused, judged by the state at a position, which holds only if this append succeeds.
     Refused { problem: Problem, at: Position, basis: Option<Appending> },
+    /// It was applied before, if this append succeeds. The channel stands at the position then.
+    Known { at: Position, basis: Option<Appending> },
     /// The channel moved on since an app decided.
     Moved { basis: Option<Appending> },
 }
@@ -113,6 +80,7 @@ impl Channel {
         limits: TailLimits,
         tail_bytes: Arc<Count>,
     ) -> Channel {
+        let inner = Inner { conflate: config.conflate.clone(), ..Inner::default() };
         Channel {
             name,
             config: ArcSwap::new(config),
@@ -121,7 +89,7 @@ impl Channel {
             loaded: OnceCell::new(),
             idle: AtomicBool::new(false),
             deciding: Arc::default(),
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
         }
     }
 
@@ -141,22 +109,27 @@ impl Channel {
 
     /// Whether `changed` gives it a state that it had not, which the store has to tell.
     pub(super) fn gains_state(&self, changed: &config::Channel) -> bool {
-        changed.machine.is_some() && self.config().machine.is_none()
+        changed.keeps_state() && !self.config().keeps_state()
+    }
+
+    /// Whether it would be kept elsewhere.
+    pub(super) fn changes_store(&self, changed: &config::Channel) -> bool {
+        changed.policy.ephemeral != self.config().policy.ephemeral
     }
 
     /// Goes on under another configuration. One that gives it a state comes with the store's `head`.
     pub(super) fn reconfigure(&self, changed: Arc<config::Channel>, head: Option<Head>) {
         let mut inner = self.inner.lock();
+        inner.conflate.clone_from(&changed.conflate);
         if let Some(head) = head.filter(|_| inner.tail.is_some()) {
             inner.state = None;
             inner.learn_state(head, &changed);
-        } else if changed.machine.is_none() {
+        } else if let (Some(initial), Some(stated)) = (changed.initial_state(), &mut inner.state) {
+            // Where nobody has set it yet.
+            let json = if stated.position.offset == Offset::ZERO { initial } else { stated.json.clone() };
+            *stated = Stated::new(stated.position, json, None, &changed);
+        } else {
             inner.state = None;
-        } else if let (Some(machine), Some(stated)) = (&changed.machine, &mut inner.state)
-            && stated.position.offset == Offset::ZERO
-        {
-            // Nobody has set it yet.
-            *stated = Stated { position: stated.position, json: machine.initial(), parsed: None };
         }
         self.config.store(changed);
     }
@@ -182,7 +155,21 @@ impl Channel {
     /// The committed state, as of the channel's position.
     pub(crate) fn snapshot(&self) -> Option<(Position, Json)> {
         let inner = self.inner.lock();
-        inner.state.as_ref().map(|state| (inner.tail().position(), state.json.clone()))
+        let (_, state) = inner.state.as_ref().and_then(Stated::shown)?;
+        Some((inner.tail().position(), state.clone()))
+    }
+
+    /// Where the channel ended, and what its last message says, if it has.
+    pub(crate) fn end(&self) -> Option<(Position, Json)> {
+        let inner = self.inner.lock();
+        let end = inner.state.as_ref().and_then(Stated::end)?;
+        Some((inner.tail().position(), end.clone()))
+    }
+
+    /// Where a reader begins who comes now: who comes to one that has ended is told so.
+    pub(crate) fn now(&self) -> Position {
+        let Position { epoch, offset } = self.position();
+        Position::new(epoch, if self.end().is_some() { offset.minus(1) } else { offset })
     }
 
     /// Waits for its turn to have an app decide.
@@ -191,16 +178,29 @@ impl Channel {
     }
 
     /// Lets a feed give what comes next.
-    pub(super) fn step(&self, feed: &mut Feed, budget: Budget, out: &mut Vec<Item>) -> Step {
+    pub(super) fn step(&self, feed: &mut Feed, budget: Budget, paced: bool, out: &mut Vec<Item>) -> Step {
         let inner = self.inner.lock();
-        let state = inner.state.as_ref().map(|state| (state.position, &state.json));
-        feed.step(View { tail: inner.tail(), state }, budget, out)
+        let every = inner.conflate.as_ref().and_then(|conflate| conflate.every());
+        let stated = inner.state.as_ref();
+        let view = View {
+            tail: inner.tail(),
+            state: stated.and_then(Stated::shown),
+            end: stated.and_then(Stated::end),
+            conflate: inner.conflate.as_ref(),
+            now: every.filter(|_| paced).map(|_| since_begun(Instant::now())),
+        };
+        feed.step(view, budget, out)
     }
 
     /// What it shows.
     pub(crate) fn show(&self) -> Showing {
         let inner = self.inner.lock();
-        Showing { tail: inner.tail().clone(), state: inner.shown_state() }
+        Showing {
+            tail: inner.tail().clone(),
+            state: inner.shown_state(),
+            end: inner.end(),
+            conflate: inner.conflate.clone(),
+        }
     }
 
     /// Brings what it showed earlier up to date.
@@ -208,6 +208,8 @@ impl Channel {
         let inner = self.inner.lock();
         showing.tail.follow(inner.tail());
         showing.state = inner.shown_state();
+        showing.end = inner.end();
+        showing.conflate.clone_from(&inner.conflate);
     }
 
     pub(crate) fn listen(&self, signal: Arc<Signal>) -> usize {
@@ -240,6 +242,11 @@ impl Channel {
         self.tail_bytes.add((tail.bytes() as u64).wrapping_sub(before as u64));
     }
 
+    /// Where a reader that stands at `position` goes on, if it can.
+    pub(crate) fn locate(&self, position: Position) -> Option<Position> {
+        self.inner.lock().tail().locate(position).ok()
+    }
+
     /// Why a reader that stands at `position` cannot go on from there, if it cannot.
     pub(crate) fn reset_for(&self, position: Position) -> Option<ResetReason> {
         self.inner.lock().tail().reset_for(position)
@@ -261,12 +268,16 @@ impl Channel {
     /// The fan-out: takes a commit and rings for everyone who listens.
     pub(super) fn committed(&self, commit: &Commit) {
         let mut inner = self.inner.lock();
+        let inner = &mut *inner;
         let Some(newest) = commit.messages.last() else { return };
         let quiet = inner.listeners.is_empty();
         let limits = self.limits;
         let tail = inner.tail.get_or_insert_with(|| Tail::new(newest.position, commit.trimmed, limits));
+        let mut effect = effect(commit, tail.position(), inner.state.as_ref());
         self.counted(tail, |tail| {
-            commit.messages.iter().for_each(|message| tail.push(message.clone(), commit.trimmed));
+            for message in &commit.messages {
+                tail.push_with(message.clone(), std::mem::take(&mut effect), commit.trimmed);
+            }
             if quiet {
                 tail.forget();
             }
@@ -282,7 +293,7 @@ impl Channel {
                 .pending()
                 .filter(|(_, state)| state.json() == json)
                 .map(|(_, state)| state.clone());
-            inner.state = Some(Stated { position: newest.position, json: json.clone(), parsed });
+            inner.state = Some(Stated::new(newest.position, json.clone(), parsed, &self.config()));
         }
         for (_, listener) in &inner.listeners {
             listener.ring();
@@ -313,7 +324,7 @@ impl Channel {
             return Attempt::Moved { basis };
         }
         let config = self.config();
-        let state = match (&pending, config.machine.is_some()) {
+        let state = match (&pending, config.keeps_state()) {
             (Some((_, state)), _) => Some(state.clone()),
             (None, true) => match inner.parsed_state() {
                 Ok(state) => Some(state),
@@ -321,8 +332,9 @@ impl Channel {
             },
             (None, false) => None,
         };
-        let (message, next) = match decide(&config, write, terms.from.as_ref(), state.as_ref()) {
-            Ok(decided) => decided,
+        let (message, next) = match decide(&config, write, terms, state.as_ref()) {
+            Ok(Decided::Append(message, next)) => (message, next),
+            Ok(Decided::Known) => return Attempt::Known { at, basis },
             Err(problem) => return Attempt::Refused { problem, at, basis },
         };
         let id = NEXT_CHAINED.fetch_add(1, Ordering::Relaxed);
@@ -370,16 +382,21 @@ impl Inner {
 
     fn learn_state(&mut self, head: Head, config: &config::Channel) {
         if self.state.is_none()
-            && let Some(machine) = &config.machine
+            && let Some(initial) = config.initial_state()
         {
             let start = Position::new(head.position.epoch, Offset::ZERO);
-            let (position, json) = head.state.unwrap_or_else(|| (start, machine.initial()));
-            self.state = Some(Stated { position, json, parsed: None });
+            let (position, json) = head.state.unwrap_or((start, initial));
+            self.state = Some(Stated::new(position, json, None, config));
         }
     }
 
     fn shown_state(&self) -> Option<(Position, Json)> {
-        self.state.as_ref().map(|state| (state.position, state.json.clone()))
+        let (position, json) = self.state.as_ref()?.shown()?;
+        Some((position, json.clone()))
+    }
+
+    fn end(&self) -> Option<Json> {
+        self.state.as_ref()?.end().cloned()
     }
 
     fn parsed_state(&mut self) -> Result<State, Problem> {
@@ -395,33 +412,17 @@ impl Inner {
     }
 }
 
-/// The message that a write becomes, and the next state if it changes the state. Bad input ends here.
-fn decide(
-    config: &config::Channel,
-    write: &Write<'_>,
-    from: Option<&Arc<str>>,
-    state: Option<&State>,
-) -> Result<(NewMessage, Option<State>), Problem> {
-    match (write, &config.machine, state) {
-        (Write::Message(message), ..) => Ok((message.clone(), None)),
-        (Write::Change(change), Some(machine), Some(state)) => {
-            let Next { state, event, data } = machine.apply(state, change)?;
-            let data = data.unwrap_or_else(|| state.json().clone());
-            Ok((NewMessage { event, data, from: from.cloned() }, Some(state)))
-        }
-        (Write::Decided { decision: Decision::Refusal(problem), .. }, ..) => Err(problem.clone()),
-        (
-            Write::Decided { decision: Decision::Change { state: next, event, data }, .. },
-            Some(machine),
-            Some(state),
-        ) => {
-            let next = machine.apply(state, &Change::Replace(next.as_bytes()))?.state;
-            let data = data.clone().unwrap_or_else(|| next.json().clone());
-            Ok((NewMessage { event: event.clone(), data, from: from.cloned() }, Some(next)))
-        }
-        (Write::Change(_) | Write::Decided { .. }, ..) => {
-            unreachable!("changes are asked only of channels with a state")
-        }
+/// What a commit makes of the state that was known before it, of a channel that stood at `told`.
+fn effect(commit: &Commit, told: Position, before: Option<&Stated>) -> Effect {
+    let (Some(state), [message, ..]) = (&commit.state, &*commit.messages) else { return Effect::Nothing };
+    let follows = Position::new(told.epoch, told.offset.next()) == message.position;
+    // What is known may be ahead of what was told of, or of an epoch that went another way.
+    let known = before.filter(|known| {
+        known.position.offset == Offset::ZERO || known.position.epoch == told.epoch && known.position <= told
+    });
+    match (&*commit.messages, known) {
+        ([message], Some(known)) if follows && message.data == *state => Effect::Sets(known.json.clone()),
+        _ => Effect::Unknown,
     }
 }
 

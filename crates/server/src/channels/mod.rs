@@ -1,7 +1,10 @@
 //! The channels in memory: opened when somebody reads or writes, told of every commit, dropped when idle.
 
 mod channel;
+mod decide;
 mod drain;
+mod pages;
+mod showing;
 mod signal;
 mod subscription;
 
@@ -19,8 +22,11 @@ use plainwire_protocol::{ChannelName, Problem, ResetReason};
 use slab::Slab;
 use tokio::sync::Notify;
 
-pub(crate) use channel::{Attempt, Channel, KeyClaim, Showing, Terms, Write};
+pub(crate) use channel::{Attempt, Channel, KeyClaim};
+pub(crate) use decide::{Terms, Write};
 pub(crate) use drain::Drain;
+pub(crate) use pages::read_page;
+pub(crate) use showing::Showing;
 pub(crate) use signal::{Relay, Signal};
 pub(crate) use subscription::{BATCH, Found, Subscription};
 
@@ -120,7 +126,8 @@ impl Channels {
     /// Changes the configuration. Channels that are open go on under the new one, where it has them.
     ///
     /// # Errors
-    /// If the store could not say which state a channel has that had none before. Then nothing was changed.
+    /// If the store could not say which state a channel has that had none before, or if a channel would have to move to another store.
+    /// Then nothing was changed.
     pub(crate) async fn reload(&self, config: Arc<Config>) -> Result<(), LogError> {
         let mut heads: HashMap<ChannelName, Head> = HashMap::new();
         loop {
@@ -137,6 +144,12 @@ impl Channels {
             {
                 // It was opened meanwhile.
                 continue;
+            }
+            if let Some((channel, _)) = changes().find(|(channel, changed)| channel.changes_store(changed)) {
+                return Err(LogError::new(format!(
+                    "`ephemeral` of '{}' changes, and the channel is in use: that takes a restart",
+                    channel.name()
+                )));
             }
             self.config.store(config.clone());
             self.memory.set_most(config.limits.held_bytes);
@@ -198,7 +211,7 @@ impl Channels {
         start: Start,
     ) -> Result<OpenChannel, Problem> {
         let open = self.open(name).await?;
-        if let Start::After(position) = start
+        if let Some(position) = start.after()
             && self.log.is_shared()
             && matches!(open.reset_for(position), Some(ResetReason::Future | ResetReason::Epoch))
         {
@@ -384,9 +397,13 @@ pub(crate) fn store_problem(error: LogError) -> Problem {
 }
 
 pub(crate) fn no_such_channel(config: &Config, name: &ChannelName) -> Problem {
-    let detail = match name.watched() {
-        Some(watched) if config.channel_for(&watched).is_some() => {
+    let is_known = |name: &ChannelName| config.channel_for(name).is_some();
+    let detail = match (name.watched(), name.room_and_member()) {
+        (Some(watched), _) if is_known(&watched) => {
             format!("it is not told who is in '{watched}': its configuration has no `presence`")
+        }
+        (_, Some((room, _))) if is_known(&room) => {
+            format!("the members of '{room}' have no inboxes: its configuration has no `inboxes`")
         }
         _ => format!("no channel of the configuration matches '{name}'"),
     };

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use plainwire_hub::{Budget, Feeds, Item, Start};
 use plainwire_log::{LogError, Page};
-use plainwire_protocol::{ChannelName, Position};
+use plainwire_protocol::ChannelName;
 
 use super::signal::{Relay, Signal};
-use super::{Channels, OpenChannel};
+use super::{Channels, OpenChannel, read_page};
 use crate::access::Caller;
+use crate::clock::{after_begun, since_begun};
 use crate::metrics::{Counts, Transport};
 use crate::presence::Attending;
 
@@ -31,6 +33,8 @@ pub(crate) struct Subscription {
     reader: usize,
     feeds: Feeds<Seat>,
     page: Option<BoxFuture<'static, Result<Page, LogError>>>,
+    /// Whether it is given no more than its turns, where channels limit them: only if somebody wakes it for the next one.
+    paced: bool,
 }
 
 /// Its place among the listeners of a channel.
@@ -80,8 +84,16 @@ impl Subscription {
         let signal = Arc::new(Signal::default());
         let reader = channels.add_reader(signal.clone());
         let feeds = Feeds::default();
-        let mut subscription =
-            Subscription { channels: channels.clone(), relay, transport, signal, reader, feeds, page: None };
+        let mut subscription = Subscription {
+            channels: channels.clone(),
+            relay,
+            transport,
+            signal,
+            reader,
+            feeds,
+            page: None,
+            paced: false,
+        };
         for (channel, start) in watched {
             subscription.watch(channel, start, caller);
         }
@@ -99,14 +111,27 @@ impl Subscription {
                 Listener::Relayed(reader)
             }
         };
-        let reset = match start {
-            Start::After(position) => channel.reset_for(position),
-            _ => None,
-        };
+        let reset = start.after().and_then(|position| channel.reset_for(position));
         self.counts().resume(self.transport, start, reset);
         self.counts().subscriptions.of(self.transport).add(1);
         let attending = caller.and_then(|caller| channel.attend(caller)).map(Box::new);
         self.feeds.watch(channel.name().clone(), start, Seat { channel, listener, attending });
+    }
+
+    /// Keeps to the turns that its channels give their readers. Whoever asks for this calls [`Subscription::wake`] at the time of
+    /// [`Subscription::wakes_at`].
+    pub(crate) fn pace(&mut self) {
+        self.paced = true;
+    }
+
+    /// When there will be something to give though nothing new comes.
+    pub(crate) fn wakes_at(&self) -> Option<Instant> {
+        self.feeds.wakes_at().map(after_begun)
+    }
+
+    /// Looks again if that time has come. Says whether it has.
+    pub(crate) fn wake(&mut self, now: Instant) -> bool {
+        self.feeds.wake(since_begun(now))
     }
 
     /// Reads `channel` no longer. Says whether it was read.
@@ -118,6 +143,15 @@ impl Subscription {
             self.page = None;
         }
         true
+    }
+
+    /// Reads channels no longer that have ended. Says whether there were any.
+    pub(crate) fn unwatch_ended(&mut self) -> bool {
+        let ended: Vec<ChannelName> = self.feeds.over().cloned().collect();
+        for channel in &ended {
+            self.unwatch(channel);
+        }
+        !ended.is_empty()
     }
 
     /// Its client goes on under another credential.
@@ -139,14 +173,14 @@ impl Subscription {
         self.feeds.channels()
     }
 
+    /// What it reads, and how far.
+    pub(crate) fn feeds(&self) -> &Feeds<impl Sized + use<>> {
+        &self.feeds
+    }
+
     /// How many channels are read.
     pub(crate) fn len(&self) -> usize {
         self.feeds.len()
-    }
-
-    /// Where the reader stands in each channel, in the order of the watches: `None` where nothing was given yet.
-    pub(crate) fn positions(&self) -> impl Iterator<Item = Option<Position>> {
-        self.feeds.positions()
     }
 
     /// Where it is counted what it gives.
@@ -201,14 +235,16 @@ impl Subscription {
     }
 
     fn step(&mut self, budget: Budget, out: &mut Vec<Item>) {
-        let step = |seat: &Seat, feed: &mut _, budget, out: &mut _| seat.channel.step(feed, budget, out);
-        if let Some(read) = self.feeds.step(budget, out, step) {
+        let paced = self.paced;
+        let step =
+            |seat: &Seat, feed: &mut _, budget, out: &mut _| seat.channel.step(feed, budget, paced, out);
+        if let Some(mut read) = self.feeds.step(budget, out, step) {
             // No more than may be given: a page is held until it was.
-            let bytes = read.bytes.min(budget.bytes);
+            read.bytes = read.bytes.min(budget.bytes);
             let (log, memory) = (self.channels.log().clone(), self.channels.memory().clone());
             let reading = async move {
                 let _turn = memory.read_turn().await;
-                log.read(&read.channel, read.after, read.messages, bytes).await
+                read_page(&*log, &read).await
             };
             self.page = Some(reading.boxed());
         }

@@ -31,6 +31,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
         let kind = match (channel.machine.is_some(), channel.messages) {
             (true, true) => "a state and messages",
             (true, false) => "a state",
+            (false, _) if channel.finite => "a finite stream",
             (false, _) => "messages",
         };
         let commands = match channel.commands.as_slice() {
@@ -39,7 +40,8 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
         };
         let presence = channel.presence.as_ref().map(|presence| presence.mode.as_str());
         let presence = presence.map(|mode| format!("; tells who is there: {mode}")).unwrap_or_default();
-        println!("  {} holds {kind}{commands}{presence}", channel.pattern);
+        let inboxes = if channel.has_inboxes() { "; an inbox for each member" } else { "" };
+        println!("  {} holds {kind}{commands}{presence}{inboxes}", channel.pattern);
         println!("    {}", allowed(channel));
     }
     let mut aliases: Vec<_> = config.aliases().collect();

@@ -1,4 +1,4 @@
-//! How `plainwire post` and `plainwire watch` reach a server.
+//! How `plainwire post`, `pipe` and `watch` reach a server.
 
 use std::path::PathBuf;
 

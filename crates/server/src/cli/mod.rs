@@ -3,6 +3,7 @@
 mod check;
 mod connect;
 mod logs;
+mod pipe;
 mod post;
 mod reload;
 mod serve;
@@ -38,6 +39,8 @@ enum Command {
     Check(Check),
     /// Post a message, or run a command.
     Post(post::Post),
+    /// Post what a program prints to a finite stream, and complete it at the end.
+    Pipe(pipe::Pipe),
     /// Follow a channel over any transport, through restarts.
     Watch(watch::Watch),
     /// Make a token, to try things out.
@@ -101,6 +104,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(serve) => serve::serve(serve),
         Command::Check(check) => check::check(check.named.as_ref().unwrap_or(&check.config)),
         Command::Post(post) => return post::post(&post),
+        Command::Pipe(pipe) => return pipe::pipe(&pipe),
         Command::Watch(watch) => return watch::watch(&watch),
         Command::Token(token) => token::token(&token),
     };

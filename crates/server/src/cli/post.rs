@@ -12,7 +12,7 @@ use super::connect::Connect;
 use super::show::shown;
 
 /// The request was wrong, or the server refused it: nothing happened.
-const REFUSED: u8 = 1;
+pub(super) const REFUSED: u8 = 1;
 /// No answer came, for all the retries: it is not known whether anything happened.
 const NO_ANSWER: u8 = 2;
 /// Longest body that is read, in bytes: many times what a server takes unless it is told otherwise (1 MiB).
@@ -34,6 +34,9 @@ pub(super) struct Post {
     /// Apply only if the channel stands at this cursor.
     #[arg(long, value_name = "CURSOR")]
     if_match: Option<String>,
+    /// Of a finite stream: which of its producer's writes this is, counted from 1. Sent again, it is applied once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    sequence: Option<u64>,
     /// Replace the state, where the channel allows it.
     #[arg(long, conflicts_with = "patch")]
     put: bool,
@@ -72,6 +75,7 @@ fn written(post: &Post) -> Result<Written, Failure> {
         event: post.event.clone(),
         key: post.key.clone(),
         if_match: post.if_match.clone(),
+        sequence: post.sequence,
     };
     let client = post.connect.client()?.retries(post.retries);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -135,7 +139,8 @@ fn print(post: &Post, written: &Written) -> Result<(), Failure> {
     }
 }
 
-fn code(error: &ClientError) -> u8 {
+/// What a failure is told by.
+pub(super) fn code(error: &ClientError) -> u8 {
     match error {
         ClientError::Refused(problem) if problem.status >= 500 => NO_ANSWER,
         ClientError::Connect(..) | ClientError::Broken(_) | ClientError::Silent(_) | ClientError::Ended => {

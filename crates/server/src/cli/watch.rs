@@ -57,7 +57,7 @@ enum Over {
     Poll,
 }
 
-/// Follows a channel until it is interrupted, has what it wants, or cannot go on.
+/// Follows a channel until it is interrupted, has what it wants, has ended, or cannot go on.
 pub(super) fn watch(watch: &Watch) -> ExitCode {
     match run(watch) {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,7 +128,9 @@ struct Printer {
 impl Printer {
     fn print(&self, update: &Update) -> io::Result<()> {
         match update {
-            Update::Message(envelope) | Update::State(envelope) => return self.envelope(envelope),
+            Update::Message(envelope) | Update::State(envelope) | Update::Ended(envelope) => {
+                return self.envelope(envelope);
+            }
             Update::Live(envelope) => eprintln!("live{}", of_channel(envelope)),
             Update::Reset(envelope) => {
                 let reason = envelope.reason().unwrap_or_default();
@@ -139,6 +141,9 @@ impl Printer {
                     of_channel(envelope),
                     shown(cursor)
                 );
+            }
+            Update::Skipped(envelope) => {
+                eprintln!("{} replaced by newer messages{}", envelope.skipped(), of_channel(envelope));
             }
             Update::Reconnecting { after, cause } => {
                 eprintln!("{}; reconnecting in {} …", shown(&cause.to_string()), seconds(*after));

@@ -38,6 +38,9 @@ pub enum ClientError {
     /// The server refused, and says why.
     #[error("{0}")]
     Refused(Problem),
+    /// A finite stream was ended by whoever wrote it, as one that failed.
+    #[error("the stream failed{0}")]
+    Failed(String),
     /// The server closed the WebSocket.
     #[error("the server closed the WebSocket: {0} {1}")]
     Closed(CloseCode, String),
@@ -96,6 +99,7 @@ impl ClientError {
             | ClientError::Handshake(_)
             | ClientError::Protocol(_)
             | ClientError::TooLong(_)
+            | ClientError::Failed(_)
             | ClientError::Gap { .. } => Remedy::Stop,
         }
     }

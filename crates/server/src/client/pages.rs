@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
-use plainwire_protocol::Json;
+use plainwire_protocol::{Json, Position};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::connection::{Connection, collect, expect_media_type, get, refusal};
 use super::error::ClientError;
 use super::transport::Opening;
-use super::update::{Envelope, envelope, payload};
+use super::update::{Envelope, ends, envelope, payload};
 use crate::From;
 
 /// How long a long poll waits, in seconds: as long as a stream's heartbeat, so that the same watchdog fits.
@@ -89,6 +89,7 @@ impl Pages {
         let response = self.connection.ask(get(uri, headers), opening.patience).await?;
         let cursor =
             response.headers().get(CURSOR).and_then(|cursor| cursor.to_str().ok()).map(str::to_owned);
+        let ends = ends(response.headers(), opening.place.channels());
         if self.mode == Mode::Short {
             self.pause = opening.interval;
         }
@@ -97,16 +98,22 @@ impl Pages {
                 expect_media_type(&response, "application/json")?;
                 let etag = response.headers().get(ETAG).cloned();
                 let body = collect(response.into_body(), opening.patience).await?;
-                self.answer(opening, &body, cursor, etag)
+                self.answer(opening, &body, cursor, etag)?;
+                // A page that reaches the end has it among its messages.
+                if self.asking == Asking::After && !self.said.iter().any(is_message) {
+                    self.said.extend(ends);
+                }
+                Ok(())
             }
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => {
                 collect(response.into_body(), opening.patience).await?;
                 self.caught_up(opening, cursor);
+                self.said.extend(ends);
                 Ok(())
             }
             StatusCode::GONE => {
                 let error = refusal(response, opening.patience).await;
-                self.reset(error)
+                self.reset(opening, error)
             }
             _ => Err(refusal(response, opening.patience).await),
         }
@@ -139,6 +146,8 @@ impl Pages {
             #[serde(borrow)]
             messages: Vec<&'a RawValue>,
             cursor: String,
+            #[serde(default)]
+            skipped: u64,
         }
         let page = serde_json::from_slice::<Page<'_>>(body)
             .ok()
@@ -168,7 +177,11 @@ impl Pages {
             (Some(page), Asking::After) if page.messages.is_empty() => self.caught_up(opening, cursor),
             (Some(page), Asking::After) => {
                 for message in page.messages {
-                    self.said.push_back(envelope(message.get().as_bytes())?);
+                    let message = envelope(message.get().as_bytes())?;
+                    if page.skipped > 0 {
+                        self.skipped_before(opening, &message);
+                    }
+                    self.said.push_back(message);
                 }
                 // There may be more, which is worth no pause.
                 self.pause = Duration::ZERO;
@@ -178,6 +191,26 @@ impl Pages {
             }
         }
         Ok(())
+    }
+
+    /// Says what newer messages replaced before this one, as a stream does: a page has their number alone.
+    fn skipped_before(&mut self, opening: &Opening<'_>, message: &Envelope) {
+        let cursor = message.cursor.as_ref().and_then(|cursor| cursor.parse::<Position>().ok());
+        let (Some(at), Some(channel)) = (cursor, &message.channel) else { return };
+        let said = self.said.iter().rev().find(|said| said.channel == message.channel);
+        let reached = match said.and_then(|said| said.cursor.as_ref()?.parse().ok()) {
+            Some(position) => Some(position),
+            None => opening.place.reached(channel),
+        };
+        let before = Position::new(at.epoch, at.offset.minus(1));
+        let Some(count) =
+            reached.map(|reached| before.offset.since(reached.offset)).filter(|count| *count > 0)
+        else {
+            return;
+        };
+        let data = Json::of(&json!({ "count": count }));
+        let skipped = Envelope::bare(Some("@skipped".to_owned()), Some(before.to_string()), data);
+        self.said.push_back(Envelope { channel: message.channel.clone(), ..skipped });
     }
 
     /// Says once that everything up to the cursor was received, as a stream does.
@@ -194,13 +227,19 @@ impl Pages {
     }
 
     /// A page whose cursor leads nowhere says where to go on: what streams say in-band.
-    fn reset(&mut self, error: ClientError) -> Result<(), ClientError> {
+    /// Of several channels it is about one; of a further one the next answer tells.
+    fn reset(&mut self, opening: &Opening<'_>, error: ClientError) -> Result<(), ClientError> {
         let ClientError::Refused(problem) = &error else { return Err(error) };
-        let Some(cursor) = problem.more.get("cursor").and_then(|cursor| cursor.as_str()) else {
-            return Err(error);
+        let member = |name: &str| problem.more.get(name).and_then(|value| value.as_str());
+        let points = member("cursor").unwrap_or_default().split('~');
+        let reset = match opening.place.channels() {
+            [only] => Some(only).zip(member("cursor")),
+            several => several.iter().zip(points).find(|(channel, _)| member("channel") == Some(channel)),
         };
+        let Some((channel, point)) = reset else { return Err(error) };
         let reason = Json::of(&json!({ "reason": problem.reason }));
-        self.said.push_back(Envelope::bare(Some("@reset".to_owned()), Some(cursor.to_owned()), reason));
+        let reset = Envelope::bare(Some("@reset".to_owned()), Some(point.to_owned()), reason);
+        self.said.push_back(Envelope { channel: Some(channel.clone()), ..reset });
         self.pause = Duration::ZERO;
         self.live = false;
         Ok(())
@@ -214,4 +253,9 @@ impl Pages {
             last.channel = Some(channel.clone());
         }
     }
+}
+
+/// Whether it is of the channel's log.
+fn is_message(envelope: &Envelope) -> bool {
+    envelope.at.is_some()
 }

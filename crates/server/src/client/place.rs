@@ -25,8 +25,12 @@ pub(super) struct Place {
 enum Step {
     /// One offset on.
     Next,
+    /// So many offsets on: newer messages replaced those between.
+    Skip(u64),
     /// To where it is already.
     Stay,
+    /// Either: what the server wrote into the log, or says again.
+    NextOrStay,
     /// Anywhere.
     Jump,
 }
@@ -49,6 +53,11 @@ impl Place {
         self.resume.as_ref().map(Cursor::to_string)
     }
 
+    /// The position reached in a channel, if something was received from it.
+    pub(super) fn reached(&self, channel: &str) -> Option<Position> {
+        self.reached.get(channel).copied()
+    }
+
     /// The channels, in request order.
     pub(super) fn channels(&self) -> &[String] {
         &self.channels
@@ -65,7 +74,9 @@ impl Place {
         let step = match envelope.event.as_deref() {
             Some("@reset") => Step::Jump,
             Some("@live" | "@state") => Step::Stay,
-            Some(control) if control.starts_with('@') => return Ok(()),
+            Some("@skipped") => Step::Skip(envelope.skipped()),
+            Some(control) if control.starts_with('@') && envelope.cursor.is_none() => return Ok(()),
+            Some(control) if control.starts_with('@') => Step::NextOrStay,
             _ => Step::Next,
         };
         let Some(cursor) = &envelope.cursor else {
@@ -148,7 +159,11 @@ impl Place {
 fn follows(step: Step, reached: Position, position: Position) -> bool {
     match step {
         Step::Next => Position::new(reached.epoch, reached.offset.next()) == position,
+        Step::Skip(count) => {
+            reached.epoch == position.epoch && position.offset.since(reached.offset) == count && count > 0
+        }
         Step::Stay => reached == position,
+        Step::NextOrStay => follows(Step::Next, reached, position) || follows(Step::Stay, reached, position),
         Step::Jump => true,
     }
 }
@@ -174,6 +189,7 @@ mod tests {
             cursor: Some(position.to_string()),
             event: event.map(str::to_owned),
             data: Json::parse(b"{}").unwrap(),
+            encoding: None,
             at: None,
             from: None,
             resume: None,
@@ -208,6 +224,35 @@ mod tests {
         step(Some("@state"), 2, 0).unwrap();
         step(None, 2, 1).unwrap();
         assert_eq!(place.from(), From::Cursor(position("a", 2, 1).to_string()));
+    }
+
+    #[test]
+    fn what_the_server_wrote_into_the_log_has_its_place_there() {
+        let mut place = place(&["a"], From::Oldest);
+        let mut step = |event, offset| place.receive(&received("a", event, position("a", 1, offset)), false);
+        step(None, 1).unwrap();
+        step(Some("@cancel"), 2).unwrap();
+        step(None, 3).unwrap();
+        step(Some("@end"), 5).unwrap_err();
+        step(Some("@end"), 4).unwrap();
+        step(Some("@end"), 4).unwrap();
+    }
+
+    #[test]
+    fn what_was_skipped_is_counted() {
+        let mut place = place(&["a"], From::Now);
+        place.receive(&received("a", None, position("a", 1, 5)), false).unwrap();
+        let mut skip = |count: u64, generation, offset| {
+            let data = Json::of(&serde_json::json!({ "count": count }));
+            let skipped =
+                Envelope { data, ..received("a", Some("@skipped"), position("a", generation, offset)) };
+            place.receive(&skipped, false)
+        };
+        for (count, generation, offset) in [(2, 1, 8), (0, 1, 5), (3, 2, 8), (u64::MAX, 1, 4)] {
+            assert!(skip(count, generation, offset).is_err(), "{count} to {generation}.{offset}");
+        }
+        skip(3, 1, 8).unwrap();
+        place.receive(&received("a", None, position("a", 1, 9)), false).unwrap();
     }
 
     #[test]

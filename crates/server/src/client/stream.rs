@@ -12,7 +12,7 @@ use super::error::ClientError;
 use super::lines::Lines;
 use super::sse::{Event, Parsed, Parser};
 use super::transport::{Opening, Said};
-use super::update::{Envelope, envelope, payload};
+use super::update::{Envelope, ends, envelope, payload};
 
 /// How a stream's bytes are read.
 pub(super) enum Framing {
@@ -82,12 +82,18 @@ impl Stream {
         let media_type = framing.media_type();
         let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(media_type))]);
         let response = connection.ask(get(opening.uri(), headers), opening.patience).await?;
-        if response.status() != StatusCode::OK {
-            return Err(refusal(response, opening.patience).await);
+        let mut said = VecDeque::new();
+        match response.status() {
+            StatusCode::OK => expect_media_type(&response, media_type)?,
+            // All channels ended before, and nothing will come.
+            StatusCode::NO_CONTENT => {
+                let ends = ends(response.headers(), opening.place.channels());
+                said.extend(ends.into_iter().map(Said::Envelope));
+            }
+            _ => return Err(refusal(response, opening.patience).await),
         }
-        expect_media_type(&response, media_type)?;
         let body = response.into_body();
-        Ok(Stream { body, framing, said: VecDeque::new(), _driver: connection.into_driver() })
+        Ok(Stream { body, framing, said, _driver: connection.into_driver() })
     }
 
     pub(super) async fn next(&mut self, opening: &Opening<'_>) -> Result<Said, ClientError> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use plainwire_protocol::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -18,6 +19,11 @@ pub enum Update {
     State(Envelope),
     /// `@live`: everything up to the cursor was delivered.
     Live(Envelope),
+    /// `@end`: the channel has ended, and this is the last of it. A watch of which all channels have ended ends too; with
+    /// [`ClientError::Failed`] if one of them failed.
+    Ended(Envelope),
+    /// `@skipped`: the channel conflates, and newer messages replaced those up to the cursor.
+    Skipped(Envelope),
     /// `@reset`: continuity was lost. Delivery goes on after the cursor.
     Reset(Envelope),
     /// The connection is gone, and a new one is tried after this time, from the cursor reached.
@@ -43,6 +49,9 @@ pub struct Envelope {
     pub event: Option<String>,
     /// The payload.
     pub data: Json,
+    /// `base64`, if the payload stands for bytes: a string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
     /// When it was published, in milliseconds since 1970. Server-Sent Events of one channel do not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
@@ -57,16 +66,41 @@ pub struct Envelope {
 impl Envelope {
     /// What a transport that carries no envelopes says of a channel.
     pub(super) fn bare(event: Option<String>, cursor: Option<String>, data: Json) -> Envelope {
-        Envelope { channel: None, cursor, event, data, at: None, from: None, resume: None }
+        Envelope { channel: None, cursor, event, data, encoding: None, at: None, from: None, resume: None }
     }
 
-    /// The word for why continuity was lost, on a `@reset`.
+    /// The word for why continuity was lost, on a `@reset`; how the channel ended, on an `@end`.
     pub fn reason(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Reset {
             reason: String,
         }
         self.data.to::<Reset>().ok().map(|reset| reset.reason)
+    }
+
+    /// What went wrong, as whoever ended the stream says it: its problem's `detail`, or `title`.
+    pub(super) fn failure(&self) -> String {
+        #[derive(Deserialize)]
+        struct End {
+            problem: Details,
+        }
+        #[derive(Deserialize)]
+        struct Details {
+            detail: Option<String>,
+            title: Option<String>,
+        }
+        let end = self.data.to::<End>().ok();
+        let said = end.and_then(|End { problem }| problem.detail.or(problem.title));
+        said.map(|said| format!(": {said}")).unwrap_or_default()
+    }
+
+    /// How many messages newer ones replaced, on a `@skipped`.
+    pub fn skipped(&self) -> u64 {
+        #[derive(Deserialize)]
+        struct Skipped {
+            count: u64,
+        }
+        self.data.to::<Skipped>().map_or(0, |skipped| skipped.count)
     }
 
     /// How long to wait, on a `@drain`.
@@ -88,14 +122,26 @@ pub(super) fn envelope(text: &[u8]) -> Result<Envelope, ClientError> {
         event: Option<String>,
         #[serde(borrow)]
         data: &'a RawValue,
+        encoding: Option<String>,
         at: Option<u64>,
         from: Option<String>,
         resume: Option<String>,
     }
     let wire: Wire<'_> = serde_json::from_slice(text)
         .map_err(|error| ClientError::Protocol(format!("what was received is no envelope: {error}")))?;
-    let Wire { channel, cursor, event, data, at, from, resume } = wire;
-    Ok(Envelope { channel, cursor, event, data: payload(data.get().as_bytes())?, at, from, resume })
+    let Wire { channel, cursor, event, data, encoding, at, from, resume } = wire;
+    Ok(Envelope { channel, cursor, event, data: payload(data.get().as_bytes())?, encoding, at, from, resume })
+}
+
+/// What an answer says that tells of the end of all channels: an `@end` for each.
+pub(super) fn ends(headers: &HeaderMap, channels: &[String]) -> Vec<Envelope> {
+    let words = headers.get("plainwire-ended").and_then(|words| words.to_str().ok()).unwrap_or_default();
+    let words = words.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let end = |(channel, word): (&String, &str)| Envelope {
+        channel: Some(channel.clone()),
+        ..Envelope::bare(Some("@end".to_owned()), None, Json::of(&serde_json::json!({ "reason": word })))
+    };
+    channels.iter().zip(words).map(end).collect()
 }
 
 /// Reads a payload.

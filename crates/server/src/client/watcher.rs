@@ -1,5 +1,6 @@
 //! The one loop around every transport: connect, read, and after a failure wait and go on from where it was.
 
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,9 +26,12 @@ pub struct Watcher {
     step: Step,
 }
 
+/// The next update, if there is one.
+type Next = Option<Result<Update, ClientError>>;
+
 enum Step {
     Idle(Box<Watch>),
-    Busy(BoxFuture<'static, (Box<Watch>, Result<Update, ClientError>)>),
+    Busy(BoxFuture<'static, (Box<Watch>, Next)>),
     Over,
 }
 
@@ -43,6 +47,10 @@ struct Watch {
     retry: Duration,
     /// How long to wait before the next connection.
     wait: Duration,
+    /// The channels that have ended.
+    ended: HashSet<String>,
+    /// What is said last, if one of them failed.
+    failure: Option<ClientError>,
 }
 
 impl Watcher {
@@ -57,6 +65,8 @@ impl Watcher {
             backoff: Backoff::default(),
             retry,
             wait,
+            ended: HashSet::new(),
+            failure: None,
         };
         Watcher { step: Step::Idle(Box::new(watch)) }
     }
@@ -83,28 +93,31 @@ impl Stream for Watcher {
                 Poll::Pending
             }
             Poll::Ready((watch, update)) => {
-                if update.is_ok() {
+                if matches!(update, Some(Ok(_))) {
                     self.step = Step::Idle(watch);
                 }
-                Poll::Ready(Some(update))
+                Poll::Ready(update)
             }
         }
     }
 }
 
 impl Watch {
-    /// The next update; an error is the last.
-    async fn next(&mut self) -> Result<Update, ClientError> {
+    /// The next update; an error is the last. `None` if there is none any more.
+    async fn next(&mut self) -> Next {
+        if self.place.channels().iter().all(|channel| self.ended.contains(channel)) {
+            return self.failure.take().map(Err);
+        }
         tokio::time::sleep(std::mem::take(&mut self.wait)).await;
         loop {
             match self.hear().await {
                 Ok(Said::Retry(after)) => self.retry = after.min(MAX_ASKED),
                 Ok(Said::Envelope(envelope)) => {
-                    if let Some(update) = self.receive(envelope)? {
-                        return Ok(update);
+                    if let Some(update) = self.receive(envelope).transpose() {
+                        return Some(update);
                     }
                 }
-                Err(error) => return self.fail(error),
+                Err(error) => return Some(self.fail(error)),
             }
         }
     }
@@ -145,10 +158,26 @@ impl Watch {
             Some("@state") => Some(Update::State(envelope)),
             Some("@live") => Some(Update::Live(envelope)),
             Some("@reset") => Some(Update::Reset(envelope)),
+            Some("@end") => self.end(envelope).map(Update::Ended),
+            Some("@cancel") => Some(Update::Message(envelope)),
+            Some("@skipped") => Some(Update::Skipped(envelope)),
             // A heartbeat, or a word of a later day.
             Some(control) if control.starts_with('@') => None,
             _ => Some(Update::Message(envelope)),
         })
+    }
+
+    /// Takes the end of a channel; `None` if it is known, or of something else.
+    fn end(&mut self, envelope: Envelope) -> Option<Envelope> {
+        let how = envelope.reason().filter(|how| ["complete", "failed"].contains(&how.as_str()))?;
+        let channel = envelope.channel.as_ref().or(self.place.channels().first())?.clone();
+        if !self.ended.insert(channel) {
+            return None;
+        }
+        if how == "failed" {
+            self.failure = Some(ClientError::Failed(envelope.failure()));
+        }
+        Some(envelope)
     }
 
     /// Gives up the connection, and decides whether another one helps.

@@ -19,6 +19,7 @@ use super::error::{ClientError, Remedy};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 /// Bytes of a key that nobody else draws.
 const KEY_BYTES: usize = 16;
+const SEQUENCE: HeaderName = HeaderName::from_static("plainwire-sequence");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What to write.
@@ -34,6 +35,8 @@ pub struct Write {
     pub key: Option<String>,
     /// Applies the write only if the channel stands at this cursor.
     pub if_match: Option<String>,
+    /// Of a producer that counts its writes to a finite stream from 1: which one this is.
+    pub sequence: Option<u64>,
 }
 
 /// How to write.
@@ -64,7 +67,7 @@ pub struct Written {
 impl Write {
     /// A plain POST.
     pub fn post(body: Json) -> Write {
-        Write { verb: Verb::Post, body, event: None, key: None, if_match: None }
+        Write { verb: Verb::Post, body, event: None, key: None, if_match: None, sequence: None }
     }
 }
 
@@ -135,6 +138,9 @@ fn request(endpoint: &Endpoint, write: &Write) -> Result<Request<Full<Bytes>>, C
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     if let Some(key) = &write.key {
         headers.insert(IDEMPOTENCY_KEY, header("the idempotency key", key)?);
+    }
+    if let Some(sequence) = write.sequence {
+        headers.insert(SEQUENCE, sequence.into());
     }
     if let Some(cursor) = &write.if_match {
         let bare = cursor.trim_matches('"');

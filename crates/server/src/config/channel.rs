@@ -3,14 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
+use plainwire_hub::Conflate;
 use plainwire_hub::access::{Allow, Bearer, Question, Right};
+use plainwire_hub::finite;
 use plainwire_hub::machine::Reducer;
 use plainwire_log::Policy;
 use plainwire_protocol::{ChannelName, Json, Pattern, Problem};
 use toml::de::DeTable;
 
 use super::allow::Said;
+use super::conflate;
+use super::ephemeral;
 use super::fault::Faults;
+use super::inbox;
 use super::machine;
 use super::options::{ChannelOptions, Retain};
 use super::presence::Presence;
@@ -43,6 +48,14 @@ pub struct Channel {
     pub allow: Allow,
     /// Whether it is told who is there.
     pub presence: Option<Presence>,
+    /// How the inboxes of members are kept, where they have some.
+    pub(super) inbox: Option<Arc<Channel>>,
+    /// Whether they are finite streams: `complete` and `fail` end them for good.
+    pub finite: bool,
+    /// What readers that lag are spared.
+    pub conflate: Option<Arc<Conflate>>,
+    /// Whether messages may be bytes.
+    pub binary: bool,
 }
 
 /// A JSON Schema for messages.
@@ -66,7 +79,18 @@ impl Channel {
             handler: None,
             allow: Allow::nothing(),
             presence: None,
+            inbox: None,
+            finite: false,
+            conflate: None,
+            binary: false,
         }
+    }
+
+    /// Has them take bytes as messages too.
+    #[must_use]
+    pub fn with_bytes(mut self) -> Channel {
+        self.binary = true;
+        self
     }
 
     /// Says who may do what without a grant: [`Allow::everything`] opens them to everybody.
@@ -83,12 +107,51 @@ impl Channel {
         self
     }
 
+    /// Gives each member an inbox, at `/CHANNEL/@to/MEMBER`.
+    #[must_use]
+    pub fn with_inboxes(mut self) -> Channel {
+        self.inbox = Some(inbox::channel());
+        self
+    }
+
+    /// Whether each member has an inbox.
+    pub fn has_inboxes(&self) -> bool {
+        self.inbox.is_some()
+    }
+
+    /// Makes them finite streams, which take messages until `complete` or `fail` ends them for good. They have no state.
+    #[must_use]
+    pub fn with_end(mut self) -> Channel {
+        (self.finite, self.machine, self.messages) = (true, None, true);
+        self
+    }
+
+    /// Spares readers that lag what newer messages replace.
+    #[must_use]
+    pub fn with_conflation(mut self, conflate: Conflate) -> Channel {
+        self.conflate = Some(Arc::new(conflate));
+        self
+    }
+
     /// Gives them a state that `reducer` decides on. They take commands only, until further fields say otherwise.
     #[must_use]
     pub fn with_state(mut self, reducer: Arc<dyn Reducer>) -> Channel {
-        self.machine = Some(reducer);
+        (self.machine, self.finite) = (Some(reducer), false);
         self.messages = false;
         self
+    }
+
+    /// Whether something is stored beside the messages, on which writes are decided.
+    pub(crate) fn keeps_state(&self) -> bool {
+        self.machine.is_some() || self.finite
+    }
+
+    /// What is stored beside the messages before anybody wrote, if anything is.
+    pub(crate) fn initial_state(&self) -> Option<Json> {
+        match &self.machine {
+            Some(machine) => Some(machine.initial()),
+            None => self.finite.then(finite::initial),
+        }
     }
 
     /// Refuses a message that is not as the schema says.
@@ -135,9 +198,12 @@ impl Channel {
         faults: &mut Faults,
     ) -> Option<Channel> {
         let table: &DeTable<'_> = table_of(pattern.as_str(), item, faults)?;
+        let whole = table;
         let mut table = Table::new(table);
-        let options = ChannelOptions::read(&mut table, faults);
-        let retain = match table.take_table("retain", faults) {
+        let mut options = ChannelOptions::read(&mut table, faults);
+        options.conflate = conflate::paced(whole, options.conflate, options.rate, faults);
+        conflate::check(whole, options.conflate.as_ref(), options.messages, faults);
+        let mut retain = match table.take_table("retain", faults) {
             Some(retain) => {
                 let mut retain = Table::new(retain);
                 let read = Retain::read(&mut retain, faults);
@@ -146,7 +212,11 @@ impl Channel {
             }
             None => Retain::default(),
         };
+        ephemeral::apply(whole, &mut options, &mut retain, faults);
         let message_schema = table.take("message_schema").and_then(|item| MessageSchema::read(item, faults));
+        if let (true, Some(_), Some(item)) = (options.binary, &message_schema, table.take("binary")) {
+            faults.at(item.span(), "bytes fit no `message_schema`: a channel has the one or the other");
+        }
         let handler = table.take("handler").and_then(|item| {
             let url = item.get_ref().as_str().unwrap_or_default();
             let handler = Handler::new(url, options.handler_timeout);
@@ -161,6 +231,10 @@ impl Channel {
         let has_state = machine.is_some();
         if let (false, Some((_, span))) = (has_state, &handler) {
             faults.at(span.clone(), "`handler` needs a `state`, and this channel has none");
+        }
+        if let (true, Some(item)) = (has_state && options.finite, table.take("finite")) {
+            faults
+                .at(item.span(), "a finite stream has no `state` of its own: give that a channel beside it");
         }
         if !has_state {
             refuse_without_state(&mut table, faults);
@@ -179,6 +253,10 @@ impl Channel {
             handler: handler.map(|(handler, _)| Arc::new(handler)),
             allow: default.resolve(&own.unwrap_or_default()),
             presence: Presence::read(&options),
+            inbox: options.inboxes.then(inbox::channel),
+            finite: options.finite,
+            conflate: options.conflate.map(Arc::new),
+            binary: options.binary,
         })
     }
 }
@@ -205,6 +283,7 @@ fn policy(options: &ChannelOptions, retain: &Retain) -> Arc<Policy> {
         max_count: retain.count as u64,
         max_bytes: retain.bytes as u64,
         max_age: retain.age,
+        ephemeral: options.ephemeral,
         key_window: options.key_window,
         key_count: options.key_count as u64,
         key_bytes: options.key_bytes as u64,

@@ -9,8 +9,8 @@ use super::options::Kafka;
 use super::{Config, Engine};
 use crate::tls::trust::{Trust, client_config};
 
-/// What a channel may not have on this engine.
-const NEEDS_STATE: [&str; 2] = ["state", "presence"];
+/// What a channel may not have on this engine: what stands on a state, and what would be a topic for each member, for ever.
+const REFUSED: [&str; 4] = ["state", "presence", "finite", "inboxes"];
 
 /// A list of addresses of brokers.
 pub(super) struct Brokers;
@@ -51,13 +51,18 @@ impl Kafka {
 impl Config {
     /// Kafka has no compare-and-append, which states stand on.
     pub(crate) fn check_engine(&self) -> Result<(), String> {
-        let needs =
-            self.channels().iter().find(|channel| channel.machine.is_some() || channel.presence.is_some());
-        match needs.filter(|_| self.server.engine == Engine::Kafka) {
-            Some(channel) => {
-                let what = if channel.machine.is_some() { "state" } else { "presence" };
-                Err(format!("channel `{}`: {}", channel.pattern, refusal(what)))
-            }
+        let mut refused = self.channels().iter().filter_map(|channel| {
+            let has = [
+                channel.machine.is_some(),
+                channel.presence.is_some(),
+                channel.finite,
+                channel.has_inboxes(),
+            ];
+            let (what, _) = REFUSED.into_iter().zip(has).find(|(_, has)| *has)?;
+            Some(format!("channel `{}`: {}", channel.pattern, refusal(what)))
+        });
+        match refused.next().filter(|_| self.server.engine == Engine::Kafka) {
+            Some(message) => Err(message),
             None => Ok(()),
         }
     }
@@ -67,9 +72,10 @@ impl Config {
 pub(super) fn refuse_states(channels: Option<&DeTable<'_>>, faults: &mut Faults) {
     for (_, channel) in channels.into_iter().flatten() {
         let Some(channel) = channel.get_ref().as_table() else { continue };
-        for what in NEEDS_STATE {
+        for what in REFUSED {
             if let Some(item) = channel.get(what)
                 && item.get_ref().as_str() != Some("")
+                && item.get_ref().as_bool() != Some(false)
             {
                 faults.at(item.span(), refusal(what));
             }
@@ -78,6 +84,9 @@ pub(super) fn refuse_states(channels: Option<&DeTable<'_>>, faults: &mut Faults)
 }
 
 fn refusal(what: &str) -> String {
+    if what == "inboxes" {
+        return "`inboxes` would be a topic for each member, which Kafka keeps for ever: take the engine `redis`, `nats`, `disk` or `memory`".into();
+    }
     format!(
         "`{what}` needs a store that compares before it appends, and Kafka does not: take the engine `redis`, `nats`, `disk` or `memory`"
     )

@@ -8,7 +8,11 @@ mod alias;
 mod allow;
 mod auth;
 mod channel;
+mod conflate;
+mod ephemeral;
 mod fault;
+mod ice;
+mod inbox;
 mod kafka;
 mod kind;
 mod machine;
@@ -37,8 +41,9 @@ pub use alias::Alias;
 pub use auth::{Auth, Secret};
 pub use channel::{Channel, MessageSchema};
 pub use fault::{ConfigError, Fault, Place};
+pub use ice::{IceSecret, IceUrl};
 pub use nats::NatsUrl;
-pub use options::{Acme, Admin, AuthOptions, Kafka, Limits, Nats, Redis, Server, Tail, Tls};
+pub use options::{Acme, Admin, AuthOptions, Ice, Kafka, Limits, Nats, Redis, Server, Tail, Tls};
 pub use origins::{Hosts, Origins};
 pub(crate) use origins::{Origin, is_host, split_port};
 pub use presence::Presence;
@@ -75,6 +80,8 @@ pub struct Config {
     pub admin: Admin,
     /// What one client, and all of them together, may take.
     pub limits: Limits,
+    /// Servers that WebRTC needs beside this one.
+    pub ice: Ice,
     /// Who a request is from.
     pub auth: Auth,
     channels: Channels,
@@ -142,6 +149,7 @@ impl Config {
             tail: Tail::default(),
             admin: Admin::default(),
             limits: Limits::default(),
+            ice: Ice::default(),
             auth: Auth::default(),
             channels: Channels::default(),
             aliases: HashMap::new(),
@@ -202,6 +210,7 @@ impl Config {
         }
         self.check_tls().map_err(|message| ConfigError::of("PLAINWIRE_TLS_…", message))?;
         self.admin.check().map_err(|message| ConfigError::of("PLAINWIRE_ADMIN_…", message))?;
+        self.ice.check().map_err(|message| ConfigError::of("PLAINWIRE_ICE_…", message))?;
         self.check_held_bytes().map_err(|message| ConfigError::of("PLAINWIRE_LIMITS_HELD_BYTES", message))?;
         self.check_engine().map_err(|message| ConfigError::of("PLAINWIRE_ENGINE", message))?;
         self.check_conformance().map_err(|message| ConfigError::of("PLAINWIRE_CONFORMANCE", message))
@@ -213,7 +222,8 @@ impl Config {
         self.check_conformance().map_err(|message| ConfigError::of("--listen", message))
     }
 
-    /// What is said of a channel: the most specific pattern that matches. Of who is in a channel, what its `presence` says.
+    /// What is said of a channel: the most specific pattern that matches. Of who is in a channel, what its `presence` says, and of an inbox what
+    /// its room's `inboxes` do.
     pub fn channel_for(&self, name: &ChannelName) -> Option<&Arc<Channel>> {
         self.channels.find(name)
     }
@@ -279,10 +289,13 @@ impl Server {
 
 impl Channels {
     fn find(&self, name: &ChannelName) -> Option<&Arc<Channel>> {
-        match name.watched() {
-            None => self.0.iter().find(|channel| channel.pattern.matches(name)),
-            Some(watched) => self.find(&watched)?.presence.as_ref().map(Presence::channel),
+        if let Some(watched) = name.watched() {
+            return self.find(&watched)?.presence.as_ref().map(Presence::channel);
         }
+        if let Some((room, _)) = name.room_and_member() {
+            return self.find(&room)?.inbox.as_ref();
+        }
+        self.0.iter().find(|channel| channel.pattern.matches(name))
     }
 
     fn sort(&mut self) {
@@ -368,6 +381,19 @@ fn read(document: &DeTable<'_>, text: &str, faults: &mut Faults) -> Config {
             faults.at(item.span(), message);
         }
         section.finish(faults);
+    }
+    if let Some(item) = root.take("ice")
+        && let Some(section) = table_of("ice", item, faults)
+    {
+        let (mut section, before) = (Table::new(section), faults.len());
+        config.ice = Ice::read(&mut section, faults);
+        section.finish(faults);
+        // What is missing because it is wrong was told.
+        if faults.len() == before
+            && let Err(message) = config.ice.check()
+        {
+            faults.at(item.span(), message);
+        }
     }
     let allow = root.take("allow");
     let channels = root.take_table("channel", faults);

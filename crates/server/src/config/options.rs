@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Uri;
 use ipnet::IpNet;
+use plainwire_hub::Conflate;
 use plainwire_hub::presence::Mode;
 use plainwire_log::Durability;
 use plainwire_log::kafka::SaslMechanism;
@@ -14,7 +15,9 @@ use plainwire_log::kafka::SaslMechanism;
 use super::acme::{Contacts, Domains, HttpsUrl};
 use super::admin::AdminToken;
 use super::auth::Secret;
+use super::conflate::Replaced;
 use super::fault::Faults;
+use super::ice::{IceSecret, IceSecretText, IceUrl, IceUrls};
 use super::kafka::{Brokers, MechanismName, TopicPrefix, UserName};
 use super::kind::*;
 use super::nats::{NatsUrl, NatsUrls, StreamName};
@@ -158,6 +161,8 @@ options! {
         access_log: AccessLogFormat = AccessLogName "off";
         /// Whether `/_/metrics` is answered here as well, to everybody. Else it is on the admin listener only.
         public_metrics: bool = Switch "false";
+        /// Whether stock Socket.IO clients are served, at `/socket.io/`.
+        socketio: bool = Switch "false";
         /// Largest request body.
         max_body: usize = Size "1MiB" in "1KiB".."64MiB" beyond "413 `too_large`";
         /// Largest WebSocket frame.
@@ -315,6 +320,22 @@ options! {
 }
 
 options! {
+    /// `[ice]`: the servers that WebRTC needs beside this one.
+    pub struct Ice {
+        /// STUN and TURN servers, like `stun:stun.example.com` and `turn:turn.example.com:3478?transport=udp`. None: peers find one another within one network only.
+        urls: Vec<IceUrl> = IceUrls "";
+        /// What the TURN servers share with this one (coturn: `use-auth-secret` and `static-auth-secret`). Credentials are made with it.
+        secret: Option<IceSecret> = IceSecretText "";
+        /// A file that holds the secret instead. It is read whenever it is needed.
+        secret_file: Option<PathBuf> = OptionalFile "";
+        /// How long a credential lasts: longer than a call does.
+        ttl: Duration = Span "12h" in "1m".."7d";
+        /// Whether everybody is given credentials, without a token too. In dev mode everybody is.
+        public: bool = Switch "false";
+    }
+}
+
+options! {
     /// `[auth]`: who a request is from.
     pub struct AuthOptions {
         /// The secret that signs tokens (HS256), at least 32 random bytes: `openssl rand -hex 32`. For one backend and for trials.
@@ -377,12 +398,24 @@ options! {
         patch: bool = Switch "false";
         /// Whether a plain `POST` publishes. Channels without a state always take messages.
         messages: bool = Switch "false";
+        /// Whether these are finite streams: `POST /CHANNEL:complete` or `:fail` ends one for good, and `:cancel` asks its producer to. See [recipes](recipes.md#ai-token-streams).
+        finite: bool = Switch "false";
+        /// Whether these channels are for what is over in a moment, cursors and typing: nothing is written to disk, and little is kept in memory (`retain` is 100 messages, 256 KiB and one minute unless it is said). See [channels](channels.md#ephemeral).
+        ephemeral: bool = Switch "false";
+        /// Whether a reader that lags gets the newest message only (`true`), or the newest of each value at a place in the messages' data, a JSON Pointer like `"/symbol"`. What is left out is said (`@skipped`). See [channels](channels.md).
+        conflate: Option<Conflate> = Replaced "false";
+        /// Whether a message may be bytes: a `POST` with `Content-Type: application/octet-stream`. In JSON they are base64. See [binary messages](http.md#binary-messages).
+        binary: bool = Switch "false";
+        /// How many times a second a reader is given something at most: what is newest then, as `conflate` says, which is `true` unless it is said. 0 is any number. See [channels](channels.md#rate).
+        rate: usize = Count "0" in "0".."1000" beyond "newer messages replace older ones";
         /// Whether `/CHANNEL/@presence` tells who is there, and what an entry of its list is: a `principal`, however many connections it has, or a `connection`; or `count`: how many there are, and no list. None: it is 404. See [presence](presence.md).
         presence: Option<Mode> = ModeName "";
         /// How long a client that was lost may take to come back, to whichever node, before it has left. It is also what a long poller may be away between two polls.
         presence_grace: Duration = Span "5s" in "0s".."5m";
         /// Most entries of the list of who is there; and of bytes 256 KiB.
         presence_members: usize = Count "1000" in "1".."10000" beyond "they are counted and not listed";
+        /// Whether each member has an inbox, `/CHANNEL/@to/MEMBER`, which that member alone reads, and to which whoever may post to the channel posts. See [WebRTC](webrtc.md#inboxes).
+        inboxes: bool = Switch "false";
     }
 }
 

@@ -52,6 +52,7 @@ impl Presence {
             max_count: KEPT,
             max_bytes: KEPT_BYTES,
             max_age: Some(KEPT_AGE),
+            ephemeral: false,
             key_window: Duration::from_secs(1),
             key_count: 0,
             key_bytes: 0,

@@ -85,7 +85,7 @@ pub(super) const NATS_ABOUT: &str = "\
 Where `engine = \"nats\"` keeps everything: NATS 2.9 or newer with JetStream, which several servers may share. [Many nodes](nodes.md#nats) explains it.";
 
 pub(super) const KAFKA_ABOUT: &str = "\
-Where `engine = \"kafka\"` keeps everything: Kafka 3.1 or newer, which several servers may share. It keeps messages only: no `state`, no `presence`. [Many nodes](nodes.md#kafka) explains it.";
+Where `engine = \"kafka\"` keeps everything: Kafka 3.1 or newer, which several servers may share. It keeps messages only: no `state`, no `presence`, no `inboxes`. [Many nodes](nodes.md#kafka) explains it.";
 
 pub(super) const ABOUT_AUTH: &str = "\
 Who a request is from: which tokens (JSON Web Tokens) are taken, and which keys verify them. [Security](security.md) explains it.";

@@ -1,7 +1,9 @@
 //! The sections of plain options: where each is read from, and what the reference says of it.
 
 use super::options::Row;
-use super::{Acme, Admin, AuthOptions, Config, Kafka, Limits, Nats, Redis, Server, Tail, Tls, reference};
+use super::{
+    Acme, Admin, AuthOptions, Config, Ice, Kafka, Limits, Nats, Redis, Server, Tail, Tls, reference,
+};
 
 /// A section of plain options, which the environment can set too.
 pub(super) struct Section {
@@ -82,6 +84,14 @@ pub(super) const SECTIONS: &[Section] = &[
         rows: Tail::ROWS,
         variable: |name| format!("PLAINWIRE_TAIL_{}", name.to_uppercase()),
         set: |config, name, text| config.tail.set(name, text),
+        more: "",
+    },
+    Section {
+        name: "[ice]",
+        about: "STUN and TURN servers for WebRTC, which `/_/ice` tells clients, with credentials that expire. [WebRTC](webrtc.md#stun-and-turn) explains it.",
+        rows: Ice::ROWS,
+        variable: |name| format!("PLAINWIRE_ICE_{}", name.to_uppercase()),
+        set: |config, name, text| config.ice.set(name, text),
         more: "",
     },
     Section {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use plainwire_hub::Conflate;
 use plainwire_hub::access::{Allow, Bearer, Right};
 use plainwire_hub::machine::{Change, State};
 use plainwire_log::Durability;
-use plainwire_protocol::Json;
+use plainwire_protocol::{Json, Pointer};
 use serde_json::json;
 
 use super::*;
@@ -372,6 +373,70 @@ fn tokens_and_keys() {
 }
 
 #[test]
+fn conflation_is_of_all_messages_or_by_a_place_in_them() {
+    let conflate = |value: &str| {
+        let config = Config::parse(&format!("[channel.a]\nconflate = {value}"), "test.toml").unwrap();
+        config.channel_for(&name("a")).unwrap().conflate.clone()
+    };
+    assert_eq!(conflate("false"), None);
+    assert_eq!(conflate("true").as_deref(), Some(&Conflate::all()));
+    let by = Conflate::by(Pointer::parse("/a~1b/0").unwrap());
+    assert_eq!(conflate("\"/a~1b/0\"").as_deref(), Some(&by));
+    for (value, part) in [
+        ("\"symbol\"", "begins with '/'"),
+        ("\"/~\"", "'~0'"),
+        ("\"true\"", "without quotes"),
+        ("\"\"", "write true"),
+        ("1", "expected true, false"),
+    ] {
+        fault(&format!("[channel.a]\nconflate = {value}"), "2:12", part);
+    }
+    // What would be lost of a state.
+    let part = "[channel.a]\nstate = {}\nconflate = true\ncommand.go = { set = \"state\", data = \"1\" }";
+    fault(part, "4:38", "`data` says a part of the state");
+    Config::parse(&part.replace("true", "\"/team\""), "test.toml").unwrap();
+    fault("[channel.a]\nstate = {}\nconflate = true\nmessages = true", "4:12", "would replace the changes");
+    fault("[channel.a]\nfinite = true\nconflate = \"/n\"", "2:10", "all of it");
+}
+
+#[test]
+fn a_finite_stream_has_no_state_of_its_own_and_needs_a_store_that_compares() {
+    let config = Config::parse("[channel.a]\nfinite = true\n[channel.b]", "test.toml").unwrap();
+    let [a, b] = ["a", "b"].map(|channel| config.channel_for(&name(channel)).unwrap());
+    assert!(a.finite && a.keeps_state() && a.machine.is_none() && !b.keeps_state());
+    fault("[channel.a]\nstate = {}\nfinite = true", "3:10", "no `state` of its own");
+    fault("[server]\nengine = 'kafka'\n[channel.a]\nfinite = true", "4:10", "Kafka does not");
+    assert!(Config::parse("[server]\nengine = 'kafka'\n[channel.a]\nfinite = false", "x").is_ok());
+}
+
+#[test]
+fn bytes_fit_no_schema() {
+    let config = "[channel.a]\nbinary = true\nmessage_schema = { type = 'object' }";
+    fault(config, "2:10", "message_schema");
+    assert!(Config::parse(&config.replace("true", "false"), "test.toml").is_ok());
+}
+
+#[test]
+fn an_ephemeral_channel_keeps_little_and_no_state() {
+    let config = "[channel.a]\nephemeral = true\n[channel.b]\nephemeral = true\nretain = { count = 7 }\n";
+    let config = Config::parse(config, "test.toml").unwrap();
+    let minute = Some(Duration::from_secs(60));
+    for (channel, count) in [("a", 100), ("b", 7)] {
+        let policy = &config.channel_for(&name(channel)).unwrap().policy;
+        assert!(policy.ephemeral);
+        assert_eq!((policy.max_count, policy.max_bytes, policy.max_age), (count, 256 << 10, minute));
+        assert_eq!((policy.key_window, policy.key_bytes), (Duration::from_secs(60), 256 << 10));
+    }
+    for (line, place, part) in [
+        ("state = {}", "3:9", "must outlive its readers"),
+        ("finite = true", "3:10", "all of it"),
+        ("durability = \"fsync\"", "3:14", "leave one of them out"),
+    ] {
+        fault(&format!("[channel.a]\nephemeral = true\n{line}"), place, part);
+    }
+}
+
+#[test]
 fn faults_of_tokens_and_keys() {
     fault("[auth]\nsecret = 'short'", "2:10", "at least 32");
     fault("[auth]\nsecret = 5", "2:10", "expected a secret, not an integer");
@@ -487,6 +552,20 @@ fn who_is_there_is_told_where_it_says_so() {
     fault("[channel.a]\npresence = true", "2:12", "not a boolean");
     fault("[channel.a]\npresence_grace = '1h'", "2:18", "at most 5m");
     fault("[channel.a]\n[alias]\n'/who' = '/a/@presence'", "3:10", "points at nothing");
+}
+
+#[test]
+fn members_have_inboxes_where_it_says_so() {
+    let config = Config::parse("[channel.'call/*']\ninboxes = true\n[channel.'call/quiet']\n", "x").unwrap();
+    let inbox = |room: &str| config.channel_for(&name(room).inbox("ann").unwrap());
+    let kept = inbox("call/x").unwrap();
+    assert_eq!(kept.allowed_methods(), "GET, HEAD, OPTIONS, POST");
+    assert_eq!(kept.policy.max_age.unwrap().as_secs(), 300);
+    assert!(inbox("call/quiet").is_none() && inbox("lobby").is_none());
+    // What is said of it is asked of the room, so that it grants nothing by itself.
+    assert!(!kept.allows(Right::Watch, None, &name("call/x").inbox("ann").unwrap(), None));
+    fault("[server]\nengine = 'kafka'\n[channel.a]\ninboxes = true", "4:11", "a topic for each member");
+    assert!(Config::parse("[server]\nengine = 'kafka'\n[channel.a]\ninboxes = false", "x").is_ok());
 }
 
 #[test]

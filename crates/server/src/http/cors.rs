@@ -15,8 +15,7 @@ use crate::config::Origins;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, OPTIONS";
 const REQUEST_HEADERS: &str = "Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, Plainwire-Event";
-const EXPOSED: &str =
-    "Plainwire-Cursor, ETag, Retry-After, Location, Idempotency-Replayed, Preference-Applied, Allow";
+const EXPOSED: &str = "Plainwire-Cursor, Plainwire-Ended, ETag, Retry-After, Location, Idempotency-Replayed, Preference-Applied, Allow";
 /// Seconds for which a browser may remember a preflight: what Chromium allows at most.
 const MAX_AGE: &str = "7200";
 

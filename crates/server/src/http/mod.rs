@@ -1,18 +1,24 @@
 //! HTTP: requests in, answers and streams out. See `docs/http.md`.
 
+mod asset;
 mod body;
 mod bounds;
+mod client;
 mod conformance;
 mod console;
 mod cors;
+mod examples;
 mod head;
 mod host;
+mod ice;
 mod openapi;
 mod origin;
 mod query;
 mod read;
 mod reply;
 mod route;
+#[cfg(feature = "socketio")]
+mod socketio;
 mod upgrade;
 mod write;
 
@@ -37,7 +43,7 @@ pub(crate) use head::{Length, write_head, write_headers};
 use host::Front;
 use origin::Provenance;
 use query::Query;
-pub(crate) use query::{channel_name, read_query};
+pub(crate) use query::{MERGE_PATCH, channel_name, read_query};
 pub(crate) use read::{OpeningPoll, PollTerms};
 pub(crate) use reply::closing;
 use route::{Own, Route};
@@ -209,8 +215,7 @@ impl Service {
                     read::read(&self.node, caller, vec![target.channel], false, &query, head).await
                 }
                 (&Method::POST | &Method::PUT | &Method::PATCH, command)
-                    // The server alone writes who is there, whoever asks.
-                    if command.is_some() || !target.channel.is_presence() =>
+                    if command.is_some() || may_be_taken(&method, &target.channel) =>
                 {
                     let caller = self.caller(head, from).await?;
                     let name = &target.channel;
@@ -225,6 +230,12 @@ impl Service {
                 let caller = self.caller(head, from).await?;
                 read::read(&self.node, caller, channels, true, &query, head).await
             }
+            #[cfg(feature = "socketio")]
+            Route::SocketIo => {
+                let opens = crate::socketio::is_handshake(head);
+                let caller = if opens { Some(self.caller(head, from).await?) } else { None };
+                Box::pin(socketio::answer(&self.node, caller, head, body)).await
+            }
             Route::Conformance(route) => {
                 let request = Request::from_parts(taken(head), body);
                 Box::pin(conformance::answer(&self.node, route, request)).await
@@ -237,9 +248,14 @@ impl Service {
             _ if !matches!(method, Method::GET | Method::HEAD) => Err(method_not_allowed("GET, HEAD")),
             Route::Own(Own::Health) => Box::pin(self.health()).await,
             Route::Own(Own::Ready) => self.ready(),
+            Route::Own(Own::Ice) => {
+                let caller = self.caller(head, from).await?;
+                Box::pin(ice::answer(&self.node, &caller)).await
+            }
             Route::Own(Own::OpenApi) => Ok(reply::json(StatusCode::OK, openapi::DOCUMENT.clone())),
             Route::Own(Own::Metrics) => Ok(Box::pin(metrics(&self.node)).await),
-            Route::Asset(asset) => Ok(asset.response()),
+            Route::Asset(asset) => Ok(asset.response(&head.headers)),
+            Route::Moved(page) => Ok(reply::moved(&page)),
             Route::Own(Own::Live) => unreachable!("every other method was refused"),
         }
     }
@@ -346,6 +362,11 @@ fn without_content(response: Response<Body>) -> Response<Body> {
     let mut response = response.map(|_| Body::empty());
     response.headers_mut().insert(CONTENT_LENGTH, length.into());
     response
+}
+
+/// Whether a channel of this name can take such a write: the server alone writes who is there, whoever asks, and inboxes have no state.
+fn may_be_taken(method: &Method, channel: &ChannelName) -> bool {
+    !channel.is_presence() && (method == Method::POST || !channel.is_inbox())
 }
 
 fn method_not_allowed(allow: &str) -> Problem {

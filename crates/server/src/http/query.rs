@@ -10,6 +10,12 @@ use plainwire_protocol::{ChannelName, Problem, Target};
 use crate::config::Config;
 use crate::operation::DEFAULT_LIMIT;
 
+/// The media type of bytes, and of pages in which they are as they are.
+pub(super) const BYTES: &str = "application/octet-stream";
+
+/// How changes of a state are told: RFC 7396.
+pub(crate) const MERGE_PATCH: &str = "merge-patch";
+
 /// A request's query, decoded.
 #[derive(Debug, Default)]
 pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -54,9 +60,6 @@ impl<'q> Query<'q> {
             return Err(Problem::new(400, "query", format!("at most {most} channels over one connection")));
         }
         let names: Vec<_> = values.map(|value| channel_name(value)).collect::<Result<_, _>>()?;
-        if names.is_empty() {
-            return Err(bad("channel", "is missing: /_/live?channel=a&channel=b"));
-        }
         let repeated = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
         match repeated {
             Some((_, name)) => Err(bad("channel", &format!("names '{name}' twice"))),
@@ -138,6 +141,24 @@ impl<'q> Query<'q> {
         Ok(best.1)
     }
 
+    /// Whether a WebSocket sends bytes as they are: `?binary=true`.
+    pub(super) fn binary(&self) -> Result<bool, Problem> {
+        match self.get("binary")? {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(bad("binary", "is 'true' or 'false'")),
+        }
+    }
+
+    /// Whether changes of a state are asked for: `?delta=merge-patch`.
+    pub(super) fn delta(&self) -> Result<bool, Problem> {
+        match self.get("delta")? {
+            None => Ok(false),
+            Some(MERGE_PATCH) => Ok(true),
+            Some(_) => Err(bad("delta", "is 'merge-patch'")),
+        }
+    }
+
     fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
         let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
         match self.get(name)? {
@@ -148,6 +169,16 @@ impl<'q> Query<'q> {
             },
         }
     }
+}
+
+/// Whether `Accept` asks for a page in which bytes are as they are.
+pub(super) fn wants_bytes(headers: &HeaderMap) -> bool {
+    let ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = ranges.flat_map(|value| value.split(','));
+    ranges.any(|range| {
+        let media_type = range.split(';').next().unwrap_or_default().trim();
+        media_type.eq_ignore_ascii_case(BYTES)
+    })
 }
 
 /// A channel as a parameter or a WebSocket request names it: its path, or its name.
@@ -169,7 +200,7 @@ pub(crate) fn read_query(query: &str, headers: &HeaderMap, config: &Config) {
     let _ = (query.limit(config), query.last(), query.wait(headers, config), query.live(headers));
 }
 
-fn bad(name: &str, what: &str) -> Problem {
+pub(super) fn bad(name: &str, what: &str) -> Problem {
     Problem::new(400, "query", format!("the parameter '{name}' {what}"))
 }
 

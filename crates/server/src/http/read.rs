@@ -9,12 +9,14 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, Version};
 use plainwire_hub::Start;
 use plainwire_hub::access::Right;
+use plainwire_hub::finite::Finish;
 use plainwire_protocol::{ChannelName, Cursor, Point, Problem, ndjson, sse, websocket};
 
 use super::Live;
 use super::body::Body;
-use super::query::{Live as Streamed, Query};
+use super::query::{self, Live as Streamed, Query};
 use super::reply::Keep;
+use super::upgrade::How;
 use super::{reply, upgrade};
 use crate::access::Caller;
 use crate::access_log::Record;
@@ -76,29 +78,55 @@ pub(super) async fn read(
     query: &Query<'_>,
     request: &mut Parts,
 ) -> Result<Response<Body>, Problem> {
+    if names.is_empty() && !is_websocket(request) {
+        return Err(query::bad("channel", "is missing: /_/live?channel=a&channel=b"));
+    }
     let places = places(names, query, &request.headers)?;
     let permitted =
         places.channels.iter().try_for_each(|(name, _)| node.permit(&caller, Right::Watch, name, None));
     match permitted {
         // It may show its credential in its first message.
         Err(problem) if problem.status == 401 && is_websocket(request) => {
-            return upgrade::await_credential(node, caller, places, request);
+            return upgrade::await_credential(
+                node,
+                caller,
+                places,
+                How { many, raw: query.binary()? },
+                request,
+            );
         }
         permitted => permitted?,
     }
     let begin = open(node, caller, places).await?;
     if is_websocket(request) {
-        return upgrade::upgrade(node, begin, request);
+        return upgrade::upgrade(node, begin, How { many, raw: query.binary()? }, request);
     }
     if request.method == Method::CONNECT {
         return Err(Problem::new(405, "method", "CONNECT takes ':protocol' websocket (RFC 8441)")
             .with("allow", "GET"));
     }
     let live = if request.method == Method::HEAD { Streamed::No } else { query.live(&request.headers)? };
+    if live != Streamed::No
+        && let Some((cursor, endings)) = all_over(&begin)
+    {
+        return Ok(reply::nothing(&cursor, Some(&endings)));
+    }
     match live {
         Streamed::No => poll(node, begin, many, query, request).await,
         live => stream(node, begin, many, live, request),
     }
+}
+
+/// Where all channels ended, and how, if the reader stands there already: nothing will come any more.
+fn all_over(begin: &Begin) -> Option<(Cursor, Vec<Finish>)> {
+    let over = |(channel, start): &(OpenChannel, Start)| {
+        let (at, end) = channel.end()?;
+        let Start::After(position) = *start else { return None };
+        (channel.locate(position) == Some(at)).then(|| (Point::After(at), Finish::of(&end)))
+    };
+    let all = begin.channels.iter().map(over).collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())?;
+    let (points, endings): (Vec<Point>, Vec<Finish>) = all.into_iter().unzip();
+    Some((points.into_iter().collect(), endings))
 }
 
 /// Over which version of HTTP a request came.
@@ -118,6 +146,9 @@ fn places(names: Vec<ChannelName>, query: &Query<'_>, headers: &HeaderMap) -> Re
         (None, Some(count)) => vec![Start::Last(count); names.len()],
         (None, None) => vec![Start::Now; names.len()],
     };
+    let changes = query.delta()?;
+    let starts: Vec<Start> =
+        starts.into_iter().map(|start| if changes { start.as_changes() } else { start }).collect();
     Ok(Places { channels: names.into_iter().zip(starts).collect(), given })
 }
 
@@ -172,10 +203,10 @@ fn stream(
 /// The point of a feed of which nothing was delivered yet.
 fn point_of(start: Start) -> Point {
     match start {
-        Start::After(position) => Point::After(position),
+        Start::After(position) | Start::Changes(Some(position)) => Point::After(position),
         // More than was asked for, should the stream be cut before the first item; never less.
         Start::Oldest | Start::Last(_) => Point::Oldest,
-        Start::Now => Point::Now,
+        Start::Now | Start::Changes(None) => Point::Now,
     }
 }
 
@@ -187,11 +218,24 @@ async fn poll(
     request: &Parts,
 ) -> Result<Response<Body>, Problem> {
     let headers = &request.headers;
+    if query.delta()? {
+        return Err(query::bad("delta", "is for streams and WebSockets: a page has messages as they are"));
+    }
     let limit = query.limit(&node.config())?;
     let wait = query.wait(headers, &node.config())?;
+    let raw = query::wants_bytes(headers);
+    if wait.is_some()
+        && let Some((cursor, endings)) = all_over(&begin)
+    {
+        return Ok(reply::nothing(&cursor, Some(&endings)).map(|body| body.of(Transport::LongPoll)));
+    }
     let Begin { mut channels, given, caller } = begin;
-    // Only a page that begins at a position stays what it is: what is oldest, or newest, moves on.
-    let fixed = !many && channels.iter().all(|(_, start)| matches!(start, Start::After(_)));
+    // Only a page that begins at a position stays what it is: what is oldest, or newest, moves on, and newer messages replace
+    // others where the channel conflates.
+    let fixed = !many
+        && channels
+            .iter()
+            .all(|(channel, start)| matches!(start, Start::After(_)) && channel.config().conflate.is_none());
     let keep = match (&caller.principal, fixed) {
         (Some(_), _) => Keep::Private,
         (None, true) => Keep::Full,
@@ -212,10 +256,10 @@ async fn poll(
         let _guard = node.admission().request(&node.config())?;
         let transport = if given { Transport::Page } else { Transport::Poll };
         let page = Box::pin(page(node.channels(), PageRequest { channels, limit })).await?;
-        return Ok(reply::page(headers, page, keep).map(|body| body.of(transport)));
+        return Ok(reply::page(headers, page, raw, keep).map(|body| body.of(transport)));
     };
     let guard = count(node, request, &caller)?;
-    let terms = PollTerms { limit, wait, keep, if_none_match: headers.get(IF_NONE_MATCH).cloned() };
+    let terms = PollTerms { limit, wait, keep, raw, if_none_match: headers.get(IF_NONE_MATCH).cloned() };
     let deadline = Instant::now() + wait;
     if super::is_takeable(request) {
         let poll = OpeningPoll { watched: channels, caller, terms, deadline, guard, record: record(request) };
@@ -245,6 +289,8 @@ pub(crate) struct PollTerms {
     wait: Duration,
     /// Who may keep the answer.
     keep: Keep,
+    /// Whether bytes are sent as they are.
+    raw: bool,
     if_none_match: Option<HeaderValue>,
 }
 
@@ -256,11 +302,11 @@ impl PollTerms {
             Err(problem) => return reply::problem(&problem).map(|body| body.of(Transport::LongPoll)),
         };
         let mut response = if page.messages.is_empty() {
-            reply::nothing_yet(&page.cursor)
+            reply::nothing(&page.cursor, page.endings.as_deref())
         } else {
             let mut headers = HeaderMap::new();
             headers.extend(self.if_none_match.clone().map(|tag| (IF_NONE_MATCH, tag)));
-            reply::page(&headers, page, self.keep)
+            reply::page(&headers, page, self.raw, self.keep)
         };
         let applied = format!("wait={}", self.wait.as_secs());
         let applied = HeaderValue::from_str(&applied).expect("ASCII");

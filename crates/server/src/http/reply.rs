@@ -6,15 +6,19 @@ use http::header::{
     VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, Response, StatusCode};
+use plainwire_hub::finite::Finish;
 use plainwire_protocol::{ChannelName, Cursor, Json, Point, Problem};
 
 use super::body::Body;
 use super::head::{Length, write_head};
+use super::query::BYTES;
 use crate::metrics::Rejection;
 use crate::operation::{Page, Written};
 
 /// Where the answer leaves the reader: a cursor.
 pub(super) const CURSOR: HeaderName = HeaderName::from_static("plainwire-cursor");
+/// How the channels ended, in request order, where all of them have and the reader has been told.
+const ENDED: HeaderName = HeaderName::from_static("plainwire-ended");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A full page never changes, so that anyone may keep it.
@@ -37,6 +41,13 @@ pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// It is at another path, for good, whatever the method (RFC 9110 §15.4.9).
+pub(super) fn moved(path: &str) -> Response<Body> {
+    let mut response = empty(StatusCode::PERMANENT_REDIRECT);
+    response.headers_mut().insert(LOCATION, HeaderValue::from_str(path).expect("paths are ASCII"));
     response
 }
 
@@ -116,7 +127,7 @@ pub(super) fn written(channel: &ChannelName, written: &Written) -> Response<Body
     insert_cursor(headers, &position);
     if written.state.is_some() {
         headers.insert(ETAG, etag(&position));
-    } else {
+    } else if status == StatusCode::CREATED {
         // Where the message can be read: a page of one that begins right before it.
         let before =
             plainwire_protocol::Position::new(written.position.epoch, written.position.offset.minus(1));
@@ -135,39 +146,58 @@ pub(super) fn state(request: &HeaderMap, cursor: &Cursor, state: &Json, keep: Ke
     versioned(request, cursor, state.as_bytes().clone(), caching)
 }
 
-/// A page of messages.
-pub(super) fn page(request: &HeaderMap, page: Page, keep: Keep) -> Response<Body> {
+/// A page of messages; `raw` if bytes are to be as they are.
+pub(super) fn page(request: &HeaderMap, page: Page, raw: bool, keep: Keep) -> Response<Body> {
     let caching = match keep {
         Keep::Full if page.full => IMMUTABLE,
         Keep::Full | Keep::Asking => "no-cache",
         Keep::Private => PRIVATE,
     };
-    versioned(request, &page.cursor.clone(), page.into_json(), caching)
+    let endings = page.endings.clone();
+    let cursor = page.cursor.clone();
+    let body = if raw { page.into_records() } else { page.into_json() };
+    let mut response = versioned(request, &cursor, body, caching);
+    if raw && response.status() == StatusCode::OK {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
+    }
+    insert_ended(response.headers_mut(), endings.as_deref());
+    response
 }
 
-/// Nothing came while the client waited.
-pub(super) fn nothing_yet(cursor: &Cursor) -> Response<Body> {
+/// Nothing came while the client waited; or nothing ever will, if all channels have ended. An `EventSource` that is answered so does
+/// not come back (WHATWG HTML §9.2.3).
+pub(super) fn nothing(cursor: &Cursor, endings: Option<&[Finish]>) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
     insert_cursor(response.headers_mut(), cursor);
+    insert_ended(response.headers_mut(), endings);
     response
+}
+
+fn insert_ended(headers: &mut HeaderMap, endings: Option<&[Finish]>) {
+    if let Some(endings) = endings {
+        let words: Vec<&str> = endings.iter().map(|ending| ending.as_str()).collect();
+        headers.insert(ENDED, HeaderValue::from_str(&words.join(", ")).expect("words are ASCII"));
+    }
 }
 
 /// An answer whose version is its cursor: 304 if the client has it (RFC 9110 §13.1.2).
 fn versioned(request: &HeaderMap, cursor: &Cursor, body: Bytes, caching: &'static str) -> Response<Body> {
     let etag = etag(cursor);
-    let known = request.get_all(http::header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let mut known = known.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
-    let mut response = if known.any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes()) {
-        empty(StatusCode::NOT_MODIFIED)
-    } else {
-        json(StatusCode::OK, body)
-    };
+    let mut response =
+        if is_known(request, &etag) { empty(StatusCode::NOT_MODIFIED) } else { json(StatusCode::OK, body) };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     headers.insert(VARY, HeaderValue::from_static("Accept, Prefer"));
     headers.insert(ETAG, etag);
     insert_cursor(headers, cursor);
     response
+}
+
+/// Whether the client says that it has this version.
+pub(super) fn is_known(request: &HeaderMap, etag: &HeaderValue) -> bool {
+    let known = request.get_all(http::header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut known = known.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    known.any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes())
 }
 
 pub(super) fn insert_cursor(headers: &mut HeaderMap, cursor: &Cursor) {

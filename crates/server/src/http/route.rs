@@ -2,7 +2,8 @@
 
 use plainwire_protocol::{NameError, Problem, Target};
 
-use super::{Service, conformance, console};
+use super::asset::Asset;
+use super::{Service, client, conformance, console, examples};
 use crate::access::STREAMS;
 use crate::node::Mode;
 
@@ -13,9 +14,14 @@ pub(super) enum Route<'a> {
     /// One of the server's own, all of which are in [`OWN`].
     Own(Own),
     /// An embedded file.
-    Asset(&'static console::Asset),
+    Asset(&'static Asset),
+    /// A folder of embedded files that was named without a slash at the end: where its page is, relative to that name.
+    Moved(String),
     /// A running stream's new credential.
     Renewal(&'a str),
+    /// What stock Socket.IO clients ask.
+    #[cfg(feature = "socketio")]
+    SocketIo,
     /// A route for outside conformance suites.
     Conformance(conformance::Route),
 }
@@ -24,6 +30,7 @@ pub(super) enum Route<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Own {
     Live,
+    Ice,
     Health,
     Ready,
     Metrics,
@@ -33,6 +40,7 @@ pub(super) enum Own {
 /// The server's own routes, by what follows [`PREFIX`]. They are found here only, and a test compares them with the OpenAPI document.
 pub(super) const OWN: &[(&str, Own)] = &[
     ("live", Own::Live),
+    ("ice", Own::Ice),
     ("health", Own::Health),
     ("ready", Own::Ready),
     ("metrics", Own::Metrics),
@@ -50,18 +58,29 @@ impl Service {
         if let Some(name) = path.strip_prefix(PREFIX) {
             let found = self.own(name).map(Route::Own);
             let found = found.or_else(|| path.strip_prefix(STREAMS).map(Route::Renewal));
+            let found = found.or_else(|| client::file(name).map(Route::Asset));
             let found = found.or_else(|| self.conformance(name).map(Route::Conformance));
+            let found = found.or_else(|| self.example(name));
             return found.ok_or_else(|| {
                 Problem::new(404, "no_such_route", format!("the server has no route '{path}'"))
             });
         }
         match Target::parse(path) {
             Ok(target) => Ok(Route::Channel(target)),
+            #[cfg(feature = "socketio")]
+            Err(_) if path == crate::socketio::PATH && self.node.config().server.socketio => {
+                Ok(Route::SocketIo)
+            }
             Err(NameError::Empty) if path == "/" => {
                 Err(Problem::new(404, "no_such_route", "nothing is here; channels are at '/NAME'"))
             }
             Err(error) => Err(Problem::new(400, "channel_name", error)),
         }
+    }
+
+    fn example<'a>(&self, name: &str) -> Option<Route<'a>> {
+        let found = examples::file(name).map(Route::Asset);
+        found.or_else(|| examples::page_of(name).map(Route::Moved)).filter(|_| self.node.mode() == Mode::Dev)
     }
 
     fn own(&self, name: &str) -> Option<Own> {

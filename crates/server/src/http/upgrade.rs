@@ -20,13 +20,23 @@ use crate::node::Node;
 use crate::stream::Framing;
 use crate::ws::{Awaited, Session};
 
+/// How a WebSocket's pushes are.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    /// Whether its URL is that of several channels.
+    pub(super) many: bool,
+    /// Whether bytes are sent as they are.
+    pub(super) raw: bool,
+}
+
 /// Answers a handshake whose channels are open; the session goes on in a task of its own.
 pub(super) fn upgrade(
     node: &Arc<Node>,
     begin: Begin,
+    how: How,
     request: &mut Parts,
 ) -> Result<Response<Body>, Problem> {
-    switch(node, begin, None, request)
+    switch(node, begin, how, None, request)
 }
 
 /// Answers a handshake whose channels may be watched once a credential has come in a message.
@@ -34,16 +44,18 @@ pub(super) fn await_credential(
     node: &Arc<Node>,
     caller: Caller,
     places: Places,
+    how: How,
     request: &mut Parts,
 ) -> Result<Response<Body>, Problem> {
     let until = Instant::now() + node.config().server.header_timeout;
     let awaited = Box::new(Awaited { channels: places.channels, until });
-    switch(node, Begin::nothing(caller), Some(awaited), request)
+    switch(node, Begin::nothing(caller), how, Some(awaited), request)
 }
 
 fn switch(
     node: &Arc<Node>,
     begin: Begin,
+    how: How,
     awaited: Option<Box<Awaited>>,
     request: &mut Parts,
 ) -> Result<Response<Body>, Problem> {
@@ -54,7 +66,7 @@ fn switch(
     // Before the 101: a client that is refused is told so over HTTP.
     let guard = super::read::count(node, request, &begin.caller)?;
     let deflate = accepted.deflate;
-    let framing = Framing::websocket(deflate.map(|agreed| agreed.server_window_bits));
+    let framing = Framing::websocket(deflate.map(|agreed| agreed.server_window_bits), how.many, how.raw);
     let opening = begin.opening(node, framing, guard, request);
     if super::is_takeable(request) {
         let live = Body::live(Live::WebSocket(opening, deflate, awaited)).of(Transport::WebSocket);

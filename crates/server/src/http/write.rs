@@ -11,13 +11,16 @@ use http_body_util::BodyExt as _;
 use plainwire_protocol::{ChannelName, EventName, Problem};
 
 use super::body::Body;
-use super::query::Query;
+use super::query::{BYTES, Query};
 use super::reply;
 use crate::access::Caller;
 use crate::memory::{Claim, busy};
 use crate::metrics::Transport;
 use crate::node::Node;
 use crate::operation::{KeyedRequest, Verb, WriteRequest, parse_if_match, submit};
+
+/// Which of the producer's writes to a finite stream this is.
+const SEQUENCE: &str = "plainwire-sequence";
 
 /// Answers a write to a channel.
 pub(super) async fn write<B>(
@@ -43,6 +46,7 @@ where
     };
     let key =
         header(&head.headers, "idempotency-key")?.map(|key| KeyedRequest::parse(key, caller)).transpose()?;
+    let sequence = header(&head.headers, SEQUENCE)?.map(parse_sequence).transpose()?;
     let writing = verb.writing();
     let (admission, _guard, bounds) = {
         let (config, admission) = (node.config(), node.admission());
@@ -54,7 +58,10 @@ where
     let body = read_body(body, &head.headers, bounds, node.channels().memory().claim()).await?;
     // A body may take its time.
     node.still_permit(caller, verb.right(), name, verb.command())?;
-    let request = WriteRequest { verb, body, if_match, key, from: caller.from() };
+    // Elsewhere a body is JSON, whatever it is called.
+    let binary =
+        matches!(verb, Verb::Post { .. }) && channel.config().binary && media_type(&head.headers)? == BYTES;
+    let request = WriteRequest { verb, binary, body, if_match, key, from: caller.from(), sequence };
     let written = submit(node.channels(), channel, request).await?.finish().await?;
     Ok(reply::written(name, &written).map(|body| body.of(Transport::Write)))
 }
@@ -76,17 +83,14 @@ fn verb(
             Err(Problem::new(405, "method", "commands are sent with POST").with("allow", "POST, OPTIONS"))
         }
         (&Method::PUT, None) => Ok(Verb::Put),
-        _ => {
-            let media_type = header(headers, CONTENT_TYPE.as_str())?.unwrap_or_default();
-            match media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-                "application/merge-patch+json" => Ok(Verb::MergePatch),
-                "application/json-patch+json" => Ok(Verb::JsonPatch),
-                _ => {
-                    let detail = "PATCH takes application/merge-patch+json or application/json-patch+json";
-                    Err(Problem::new(415, "media_type", detail))
-                }
+        _ => match media_type(headers)?.as_str() {
+            "application/merge-patch+json" => Ok(Verb::MergePatch),
+            "application/json-patch+json" => Ok(Verb::JsonPatch),
+            _ => {
+                let detail = "PATCH takes application/merge-patch+json or application/json-patch+json";
+                Err(Problem::new(415, "media_type", detail))
             }
-        }
+        },
     }
 }
 
@@ -98,6 +102,32 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Pro
     let bad =
         || Problem::new(400, "header", format!("the header '{name}' must be given once, in visible ASCII"));
     value.map(Some).ok_or_else(bad)
+}
+
+/// What the body is called, without parameters.
+fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
+    let media_type = header(headers, CONTENT_TYPE.as_str())?.unwrap_or_default();
+    Ok(media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn parse_sequence(text: &str) -> Result<u64, Problem> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let sequence = text.parse().ok().filter(|&sequence| digits && sequence > 0);
+    sequence.ok_or_else(|| Problem::new(400, "sequence", "the producer's writes are counted 1, 2, 3 …"))
+}
+
+/// The body of a request that is no write of ours, within the same bounds.
+#[cfg(feature = "socketio")]
+pub(super) async fn body_of<B>(node: &Node, head: &Parts, body: B) -> Result<Bytes, Problem>
+where
+    B: http_body::Body,
+    B::Error: std::fmt::Display,
+{
+    let bounds = {
+        let config = node.config();
+        (config.server.max_body, config.limits.body_timeout)
+    };
+    read_body(body, &head.headers, bounds, node.channels().memory().claim()).await
 }
 
 async fn read_body<B>(

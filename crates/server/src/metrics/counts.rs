@@ -102,7 +102,7 @@ impl Counts {
 
     /// A reader comes with a position that it was given earlier, or with none.
     pub(crate) fn resume(&self, transport: Transport, start: Start, reset: Option<ResetReason>) {
-        if let Start::After(_) = start {
+        if start.after().is_some() {
             let counts = if reset.is_none() { &self.resumes_kept } else { &self.resumes_lost };
             counts.of(transport).add(1);
         }

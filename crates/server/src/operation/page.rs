@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use plainwire_hub::{Budget, Entry, Item, Start};
-use plainwire_protocol::{ControlEvent, Cursor, Point, Position, Problem, ResetReason, envelope_json};
+use plainwire_hub::finite::Finish;
+use plainwire_hub::{Budget, Entry, Feeds, Item, Start};
+use plainwire_protocol::{
+    ChannelName, ControlEvent, Cursor, Point, Position, Problem, ResetReason, envelope_json, raw_record,
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::access::{Caller, Ending};
@@ -37,6 +40,10 @@ pub(crate) struct Page {
     pub(crate) cursor: Cursor,
     /// Whether there are as many as were asked for, so that the page will never change.
     pub(crate) full: bool,
+    /// How all of the channels ended, in request order, if they have and the reader has been told.
+    pub(crate) endings: Option<Vec<Finish>>,
+    /// How many messages newer ones replaced, in channels that conflate.
+    skipped: u64,
     claim: Claim,
 }
 
@@ -44,6 +51,14 @@ impl Page {
     /// The page as a client gets it, which holds its memory for as long as it is there.
     pub(crate) fn into_json(mut self) -> Bytes {
         let out = self.to_json();
+        self.claim.overdraw(out.len());
+        self.claim.keep(out)
+    }
+
+    /// The same as one record after the other, in which bytes are as they are.
+    pub(crate) fn into_records(mut self) -> Bytes {
+        let mut out = Vec::new();
+        self.messages.iter().for_each(|entry| raw_record(entry.message(), &mut out));
         self.claim.overdraw(out.len());
         self.claim.keep(out)
     }
@@ -56,7 +71,11 @@ impl Page {
             }
             envelope_json(entry.message(), &mut out);
         }
-        out.extend_from_slice(format!("],\"cursor\":\"{}\"}}", self.cursor).as_bytes());
+        out.extend_from_slice(format!("],\"cursor\":\"{}\"", self.cursor).as_bytes());
+        if self.skipped > 0 {
+            out.extend_from_slice(format!(",\"skipped\":{}", self.skipped).as_bytes());
+        }
+        out.push(b'}');
         out
     }
 }
@@ -83,9 +102,19 @@ pub(crate) async fn next_page(
     let _waiting = Waiting::begin(node, http);
     let mut revision = caller.revision;
     let standing = Standing::new(caller);
+    let every =
+        request.channels.iter().filter_map(|(channel, _)| channel.config().conflate.as_ref()?.every()).max();
     let mut reader = Reader::new(node.channels(), request, Transport::LongPoll, Some(standing.caller()));
     let mut leaving = pin!(node.leaving());
-    while reader.collector.is_empty() {
+    if let Some(every) = every {
+        // Whoever asks again right after an answer has its turn as late as a stream would have.
+        let turn = (Instant::now() + every).min(deadline);
+        tokio::select! {
+            () = tokio::time::sleep_until(turn) => {}
+            () = leaving.as_mut() => return Ok(reader.page()),
+        }
+    }
+    while reader.collector.is_empty() && reader.subscription.feeds().endings().is_none() {
         // When the credential ends it is looked at; within its leeway, again and again.
         let look = standing.remaining().and_then(|left| Instant::now().checked_add(left.max(LEEWAY_LOOK)));
         let until = look.map_or(deadline, |look| look.min(deadline));
@@ -191,13 +220,13 @@ impl Reader {
             Ok(Found::Draining) => unreachable!("this reader does not go away"),
             Ok(Found::Items) => {
                 self.subscription.given(&self.items);
-                self.collector.take(self.items.drain(..)).map(|()| None)
+                self.collector.take(self.items.drain(..), self.subscription.feeds()).map(|()| None)
             }
         }
     }
 
     fn page(self) -> Page {
-        self.collector.page(self.subscription.positions())
+        self.collector.page(self.subscription.feeds())
     }
 }
 
@@ -208,6 +237,7 @@ pub(crate) struct Collector {
     bytes: usize,
     /// How many feeds said that they have given all that there is.
     live: usize,
+    skipped: u64,
     claim: Claim,
     /// Whether there was no memory for more.
     cut: bool,
@@ -215,7 +245,7 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) fn new(limit: usize, claim: Claim) -> Collector {
-        Collector { limit, messages: Vec::new(), bytes: 0, live: 0, claim, cut: false }
+        Collector { limit, messages: Vec::new(), bytes: 0, live: 0, skipped: 0, claim, cut: false }
     }
 
     /// What may still be given. It is claimed until it is known how much there is.
@@ -243,32 +273,63 @@ impl Collector {
             || self.cut && self.bytes >= FREE_BYTES
     }
 
-    /// Takes the messages among some items. A reset is an answer of its own on a page: 410.
-    pub(crate) fn take(&mut self, items: impl Iterator<Item = Item>) -> Result<(), Problem> {
+    /// Takes the messages among some items that `feeds` gave. A reset is an answer of its own on a page: 410.
+    pub(crate) fn take<A>(
+        &mut self,
+        items: impl Iterator<Item = Item>,
+        feeds: &Feeds<A>,
+    ) -> Result<(), Problem> {
+        let mut resets = Vec::new();
         for item in items {
             match item {
                 Item::Message(entry) => {
                     self.bytes += entry.bytes();
+                    self.live += usize::from(entry.message().is_end());
                     self.messages.push(entry);
                 }
                 Item::Control(control) => match control.event {
-                    ControlEvent::Live => self.live += 1,
-                    ControlEvent::Reset(reason) => {
-                        return Err(gone(reason, control.cursor.map(Point::After)));
-                    }
+                    ControlEvent::Live | ControlEvent::Over(_) => self.live += 1,
+                    ControlEvent::Skipped { count } => self.skipped += count,
+                    ControlEvent::Reset(reason) => resets.push((reason, control.channel, control.cursor)),
                     _ => {}
                 },
             }
+        }
+        if let Some((reason, channel, _)) = resets.first() {
+            let goes_on = feeds.channels().zip(feeds.positions()).map(|(name, position)| {
+                let of_it = |channel: &Option<ChannelName>| channel.as_ref() == Some(name);
+                let reset = resets.iter().find(|(_, channel, _)| of_it(channel));
+                // Nothing of the page is given, so whoever goes on has its messages yet to come.
+                let first = self.messages.iter().find(|entry| entry.message().channel == *name);
+                match (reset, first) {
+                    (Some((_, _, cursor)), _) => *cursor,
+                    (None, Some(first)) => {
+                        let Position { epoch, offset } = first.message().position;
+                        Some(Position::new(epoch, offset.minus(1)))
+                    }
+                    (None, None) => position,
+                }
+            });
+            let cursor = goes_on.map(|position| position.map_or(Point::Oldest, Point::After)).collect();
+            return Err(gone(*reason, channel.as_ref(), &cursor));
         }
         // Of one large message there is no smaller page.
         if self.settle() { Ok(()) } else { Err(busy()) }
     }
 
-    /// The page; `positions` are where the feeds stand after it.
-    pub(crate) fn page(self, positions: impl Iterator<Item = Option<Position>>) -> Page {
+    /// The page; `feeds` are those that it came from.
+    pub(crate) fn page<A>(self, feeds: &Feeds<A>) -> Page {
         // A feed that was never looked at has no place: everything again, but nothing lost.
-        let cursor = positions.map(|position| position.map_or(Point::Oldest, Point::After)).collect();
-        Page { full: self.messages.len() == self.limit, messages: self.messages, cursor, claim: self.claim }
+        let cursor = feeds.positions().map(|position| position.map_or(Point::Oldest, Point::After)).collect();
+        Page {
+            // What is left out of a page depends on what came after it.
+            full: self.messages.len() == self.limit && self.skipped == 0,
+            skipped: self.skipped,
+            messages: self.messages,
+            cursor,
+            endings: feeds.endings(),
+            claim: self.claim,
+        }
     }
 }
 
@@ -277,15 +338,15 @@ pub(crate) fn shutting_down() -> Problem {
         .retry_after(std::time::Duration::from_secs(1))
 }
 
-fn gone(reason: ResetReason, from: Option<Point>) -> Problem {
+fn gone(reason: ResetReason, channel: Option<&ChannelName>, cursor: &Cursor) -> Problem {
     let detail = match reason {
         ResetReason::Trimmed => "messages after this cursor are no longer kept; go on from 'cursor'",
         ResetReason::Epoch => "the channel began anew since this cursor was given out; go on from 'cursor'",
         ResetReason::Future => "the cursor is ahead of everything there is; go on from 'cursor'",
     };
-    let problem = Problem::new(410, reason.as_str(), detail);
-    match from {
-        Some(point) => problem.with("cursor", Cursor::from_iter([point]).to_string()),
+    let problem = Problem::new(410, reason.as_str(), detail).with("cursor", cursor.to_string());
+    match channel {
+        Some(channel) => problem.with("channel", channel.as_str()),
         None => problem,
     }
 }

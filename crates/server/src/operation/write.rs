@@ -77,11 +77,15 @@ impl Verb {
 #[derive(Clone, Debug)]
 pub(crate) struct WriteRequest {
     pub(crate) verb: Verb,
+    /// Whether the body is bytes, to be sent on as they are, and no JSON.
+    pub(crate) binary: bool,
     pub(crate) body: Bytes,
     pub(crate) if_match: Option<Position>,
     pub(crate) key: Option<KeyedRequest>,
     /// Whom it is from, as its credential says.
     pub(crate) from: Option<Arc<str>>,
+    /// Which of the producer's writes to a finite stream it is, counted from 1.
+    pub(crate) sequence: Option<u64>,
 }
 
 /// An idempotency key: 1 to 255 visible ASCII characters.
@@ -143,7 +147,7 @@ pub(crate) async fn submit(
     channel: OpenChannel,
     request: WriteRequest,
 ) -> Result<Submitted, Problem> {
-    allowed(&channel, &request.verb)?;
+    allowed(&channel, &request)?;
     if request.if_match.is_some() && !channels.log().compares() {
         let detail = "the store of this server cannot compare before it appends: publish without `If-Match`";
         return Err(Problem::new(501, "condition", detail));
@@ -195,6 +199,16 @@ impl Begun {
                         return refused(&self.channels, &self.channel, &self.request, problem).await;
                     }
                 }
+                Attempt::Known { at, basis } => {
+                    let holds = match basis {
+                        Some(basis) => basis.await.is_ok(),
+                        None => true,
+                    };
+                    if holds {
+                        self.channels.metrics().replays.add(1);
+                        return Ok(Written { status: 200, position: at, state: None, replayed: true });
+                    }
+                }
                 Attempt::Moved { basis } => {
                     // However it ends, the app is asked anew.
                     if let Some(basis) = basis {
@@ -212,13 +226,7 @@ impl Begun {
                             let metrics = self.channels.metrics();
                             metrics.written.of(kind(&self.request.verb)).add(1);
                             metrics.write_micros.observe(self.began.elapsed().as_micros() as u64);
-                            let status = if state.is_some() { 200 } else { 201 };
-                            return Ok(Written {
-                                status,
-                                position: appended.position,
-                                state,
-                                replayed: false,
-                            });
+                            return Ok(written(&self.request, appended.position, state, false));
                         }
                         Err(AppendError::Conflict(_)) => {
                             conflicts += 1;
@@ -293,7 +301,10 @@ async fn attempt(
     let write = match &request.verb {
         Verb::Command(_) if let Some((at, decision)) = &asked => Write::Decided { at: *at, decision },
         Verb::Post { event } => {
-            let data = message_data(channel, body)?;
+            let data = match request.binary {
+                true => Json::of_bytes(body),
+                false => message_data(channel, body)?,
+            };
             Write::Message(NewMessage { event: event.clone(), data, from: request.from.clone() })
         }
         Verb::Command(name) => Write::Change(Change::Command { name, args: body }),
@@ -305,7 +316,13 @@ async fn attempt(
         .key
         .as_ref()
         .map(|KeyedRequest(key)| NewKey { key: key.clone(), fingerprint: fingerprint(request) });
-    let terms = Terms { if_match: request.if_match, key, now: clock::now(), from: request.from.clone() };
+    let terms = Terms {
+        if_match: request.if_match,
+        key,
+        now: clock::now(),
+        from: request.from.clone(),
+        sequence: request.sequence,
+    };
     Ok(channel.attempt(&**channels.log(), &write, &terms))
 }
 
@@ -316,12 +333,18 @@ fn message_data(channel: &Channel, body: &[u8]) -> Result<Json, Problem> {
 }
 
 /// What the channel takes at all (405), and whether it has commands (404).
-fn allowed(channel: &Channel, verb: &Verb) -> Result<(), Problem> {
+fn allowed(channel: &Channel, request: &WriteRequest) -> Result<(), Problem> {
+    let verb = &request.verb;
     let config = channel.config();
     let allow = config.allowed_methods();
     let name = channel.name();
+    if request.sequence.is_some() && !config.finite {
+        let detail = format!("'{name}' is no finite stream: its writes are not counted");
+        return Err(Problem::new(400, "sequence", detail));
+    }
     let ok = match verb {
         Verb::Post { .. } => config.machine.is_none() || config.messages,
+        Verb::Command(_) if config.finite => true,
         Verb::Command(command) if config.machine.is_none() => {
             let detail = format!("'{name}' has no state, so it has no command '{command}'");
             return Err(Problem::new(404, "no_such_command", detail));
@@ -347,8 +370,17 @@ fn replay(channels: &Channels, request: &WriteRequest, outcome: Outcome) -> Resu
         return Err(Problem::new(422, "key_reused", "this idempotency key came with another request before"));
     }
     channels.metrics().replays.add(1);
-    let status = if outcome.state.is_some() { 200 } else { 201 };
-    Ok(Written { status, position: outcome.position, state: outcome.state, replayed: true })
+    Ok(written(request, outcome.position, outcome.state, true))
+}
+
+/// What was applied. A message is answered with its cursor, whatever is stored beside it; a change with what came of it.
+fn written(request: &WriteRequest, position: Position, state: Option<Json>, replayed: bool) -> Written {
+    let state = state.filter(|_| !matches!(request.verb, Verb::Post { .. }));
+    Written { status: status(&request.verb), position, state, replayed }
+}
+
+fn status(verb: &Verb) -> u16 {
+    if matches!(verb, Verb::Post { .. }) { 201 } else { 200 }
 }
 
 fn kind(verb: &Verb) -> metrics::Written {
@@ -363,6 +395,7 @@ fn kind(verb: &Verb) -> metrics::Written {
 /// Tells requests apart that come with the same key. Each part is preceded by its length, so that none runs into the next.
 fn fingerprint(request: &WriteRequest) -> [u8; 16] {
     let (verb, detail) = match &request.verb {
+        Verb::Post { event } if request.binary => ("post-bytes", event.as_ref().map_or("", |e| e.as_str())),
         Verb::Post { event } => ("post", event.as_ref().map_or("", |event| event.as_str())),
         Verb::Command(name) => ("command", name.as_str()),
         Verb::Put => ("put", ""),

@@ -28,7 +28,7 @@ enum Format {
     /// NDJSON of several channels.
     NdjsonMany(Box<Resume>),
     /// WebSocket frames, deflated in a window of so many bits if that was agreed on.
-    WebSocket { window_bits: Option<u8> },
+    WebSocket { window_bits: Option<u8>, many: bool, raw: bool },
 }
 
 /// Where a stream of several channels resumes: moves as its items are framed.
@@ -70,9 +70,15 @@ impl Framing {
         Framing { format, chunked: false }
     }
 
-    /// WebSocket frames, deflated in a window of so many bits if that was agreed on.
-    pub(crate) fn websocket(window_bits: Option<u8>) -> Framing {
-        Framing { format: Format::WebSocket { window_bits }, chunked: false }
+    /// WebSocket frames, deflated in a window of so many bits if that was agreed on. `many` if its URL is that of several channels, `raw`
+    /// if bytes are sent as they are.
+    pub(crate) fn websocket(window_bits: Option<u8>, many: bool, raw: bool) -> Framing {
+        Framing { format: Format::WebSocket { window_bits, many, raw }, chunked: false }
+    }
+
+    /// Whether it is for one channel alone, with which it ends.
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(self.format, Format::Sse | Format::Ndjson | Format::WebSocket { many: false, .. })
     }
 
     /// The same for an HTTP/1.1 body of which nobody else makes chunks.
@@ -96,8 +102,12 @@ impl Framing {
             (Format::Sse, true) => Some(Wire::SseChunk),
             (Format::Ndjson, false) => Some(Wire::Ndjson),
             (Format::Ndjson, true) => Some(Wire::NdjsonChunk),
-            (Format::WebSocket { window_bits: None }, _) => Some(Wire::WebSocket),
-            (Format::WebSocket { window_bits: Some(SHARED_WINDOW_BITS) }, _) => Some(Wire::WebSocketDeflated),
+            (Format::WebSocket { window_bits: None, raw, .. }, _) => {
+                Some(if *raw { Wire::WebSocketRaw } else { Wire::WebSocket })
+            }
+            (Format::WebSocket { window_bits: Some(SHARED_WINDOW_BITS), raw, .. }, _) => {
+                Some(if *raw { Wire::WebSocketRawDeflated } else { Wire::WebSocketDeflated })
+            }
             (Format::WebSocket { .. } | Format::SseMany(_) | Format::NdjsonMany(_), _) => None,
         }
     }
@@ -120,7 +130,12 @@ impl Framing {
         }
         let mut out = Vec::new();
         match (&self.format, item) {
-            (Format::WebSocket { window_bits: Some(bits) }, Item::Message(entry)) => {
+            (Format::WebSocket { raw: true, .. }, Item::Message(entry))
+                if entry.message().data.is_bytes() =>
+            {
+                return entry.encoded(Wire::WebSocketRaw);
+            }
+            (Format::WebSocket { window_bits: Some(bits), .. }, Item::Message(entry)) => {
                 let plain = entry.encoded(Wire::WebSocket);
                 if plain.len() <= 1 << bits {
                     // In what is no longer than the window nothing refers back beyond it: good for every window.
@@ -145,7 +160,10 @@ impl Framing {
                 ndjson::resume(&resume.cursor(), &mut out);
             }
             (_, Item::Control(control)) => self.control(control, &mut out),
-            (Format::Sse | Format::Ndjson | Format::WebSocket { window_bits: None }, Item::Message(_)) => {
+            (
+                Format::Sse | Format::Ndjson | Format::WebSocket { window_bits: None, .. },
+                Item::Message(_),
+            ) => {
                 unreachable!("every reader is given the same bytes")
             }
         }
@@ -202,7 +220,7 @@ impl Framing {
             Format::Sse => sse::control(control, out),
             Format::SseMany(_) => sse::enveloped_control(control, out),
             Format::Ndjson | Format::NdjsonMany(_) => ndjson::control(control, out),
-            Format::WebSocket { window_bits } => {
+            Format::WebSocket { window_bits, .. } => {
                 let mut envelope = Vec::new();
                 control_json(control, &mut envelope);
                 websocket_text(&envelope, *window_bits, out);

@@ -72,6 +72,8 @@ pub(crate) enum End {
     Failed,
     /// It may not be read any more.
     Lost(EndReason),
+    /// What it is for has ended.
+    Over,
 }
 
 impl Outbound {
@@ -81,8 +83,9 @@ impl Outbound {
         let now = Instant::now();
         let standing = Standing::new(caller);
         let config = node.config();
-        let subscription =
+        let mut subscription =
             Subscription::of(node.channels(), watched, relay, framing.transport(), Some(standing.caller()));
+        subscription.pace();
         subscription.counts().begin(http, framing.transport());
         Outbound {
             preamble: framing.preamble(jittered(config.server.retry)),
@@ -182,6 +185,7 @@ impl Outbound {
             }
             Poll::Pending => match this.preamble.take() {
                 Some(preamble) => Poll::Ready(Some(preamble)),
+                None if self.as_mut().is_over() => Poll::Ready(None),
                 None => self.poll_timer(cx),
             },
         }
@@ -199,12 +203,36 @@ impl Outbound {
         turn <= now
     }
 
+    /// Looks whether channels ended, and whether the stream does with them. A WebSocket reads them no longer, and goes on, unless it was
+    /// for one alone.
+    fn is_over(self: Pin<&mut Self>) -> bool {
+        let this = self.project();
+        let is_over = match this.framing.is_one_way() {
+            true => this.subscription.feeds().endings().is_some(),
+            false => {
+                this.subscription.unwatch_ended() && this.framing.is_single() && this.subscription.len() == 0
+            }
+        };
+        if is_over {
+            *this.end = Some(End::Over);
+        }
+        is_over
+    }
+
     /// The timer is set anew only when it fires: most streams that are busy never need their heartbeat.
     fn poll_timer(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             let mut this = self.as_mut().project();
+            let turn = this.subscription.wakes_at();
+            if let Some(turn) = turn.filter(|turn| this.timer.deadline() > (*turn).into()) {
+                this.timer.as_mut().reset(turn.into());
+            }
             std::task::ready!(this.timer.as_mut().poll(cx));
             let now = Instant::now();
+            if this.subscription.wake(now) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if this.turn.is_some_and(|turn| turn <= now) {
                 return Poll::Ready(Some(self.goodbye()));
             }

@@ -127,7 +127,7 @@ impl Connection {
         }
     }
 
-    fn unwatch(&mut self, channel: &ChannelName, shared: &mut Shared) {
+    pub(super) fn unwatch(&mut self, channel: &ChannelName, shared: &mut Shared) {
         if let Some(seat) = self.feeds.unwatch(channel) {
             shared.topics.rise(seat, shared.now);
             shared.counts.subscriptions.of(Transport::WebSocket).subtract_alone(1);

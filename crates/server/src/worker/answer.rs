@@ -97,16 +97,18 @@ impl Connection {
         let Role::Poll(polling) = &self.role else { return };
         let mut collector = Collector::new(polling.terms.limit, shared.claim());
         items.iter().for_each(|item| shared.counts.note_reset(item));
-        let taken = collector.take(items.drain(..));
-        if taken.is_ok() && collector.is_empty() {
+        let taken = collector.take(items.drain(..), &self.feeds);
+        if taken.is_ok() && collector.is_empty() && self.feeds.endings().is_none() {
             return;
         }
-        let page = taken.map(|()| collector.page(self.feeds.positions()));
+        let page = taken.map(|()| collector.page(&self.feeds));
         let until = self.feeds.positions().next().flatten();
         let seat = self.feeds.beside().next().copied();
         let answer = polling.answer(page, shared);
         if self.feeds.len() == 1
             && let (Some(after), Some(until), Some(seat)) = (before, until, seat)
+            // Each of them has a turn of its own, where turns are limited.
+            && shared.topics.get(seat.topic).every().is_none()
         {
             shared.last_answer = Some(LastAnswer {
                 topic: seat.topic as usize,
@@ -123,7 +125,7 @@ impl Connection {
     /// Answers that there is nothing yet.
     pub(super) fn answer_nothing(&mut self, shared: &mut Shared) {
         let Role::Poll(polling) = &self.role else { return };
-        let nothing = Collector::new(polling.terms.limit, shared.claim()).page(self.feeds.positions());
+        let nothing = Collector::new(polling.terms.limit, shared.claim()).page(&self.feeds);
         let answer = polling.answer(Ok(nothing), shared);
         self.answer(answer, shared);
     }

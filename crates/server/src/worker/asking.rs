@@ -143,7 +143,8 @@ fn arrived(bytes: &[u8], connected: Connected, config: &Config) -> Arrived {
     };
     let only = path.split('?').next().unwrap_or(path);
     let meant = config.alias(only).map_or(only, |alias| &alias.path);
-    if !path.starts_with('/') || meant.starts_with("/_/") && meant != "/_/live" {
+    // No channel's URL ends with a slash.
+    if !path.starts_with('/') || only.ends_with('/') || meant.starts_with("/_/") && meant != "/_/live" {
         return Arrived::Other;
     }
     read(bytes, path, parsed.headers, connected)

@@ -20,6 +20,7 @@ use super::socket::Socket;
 use super::timing::Patience;
 use super::topics::Seat;
 use crate::access_log::{Happened, Record};
+use crate::clock::since_begun;
 use crate::http::{Length, Live, write_head};
 use crate::limits::StreamGuard;
 use crate::metrics::{Carrier, Http, Transport};
@@ -214,7 +215,12 @@ impl Connection {
             let name = channel.name().clone();
             let seat = shared.topics.sit(channel, self.key.index as usize, self.standing.caller());
             shared.counts.resume(transport, start, shared.topics.get(seat.topic).reset_for(start));
-            self.feeds.watch(name, start, seat);
+            // Whoever asks again right after an answer has its turn as late as a stream would have.
+            let every = shared.topics.get(seat.topic).every().filter(|_| transport == Transport::LongPoll);
+            self.feeds.watch(name.clone(), start, seat);
+            if let Some(turn) = every.map(|every| since_begun(shared.now) + every) {
+                self.feeds.hold(&name, turn);
+            }
         }
         if !matches!(self.role, Role::Poll(_)) {
             self.be_strict(shared);

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
+use plainwire_protocol::ChannelName;
 use plainwire_protocol::websocket::CloseCode;
 
 use super::connection::{Connection, Fate, Role, Then};
 use super::shared::Shared;
 use super::timing::Patience;
 use crate::stream::jittered;
-use crate::ws::CLOSE_TIMEOUT;
+use crate::ws::{CLOSE_TIMEOUT, ENDED};
 
 /// Reads for nothing from one socket at a time.
 const MAX_READS: usize = 8;
@@ -72,6 +73,29 @@ impl Connection {
             Role::Poll(_) => self.answer_nothing(shared),
             Role::Asking(_) | Role::Finishing(_) | Role::Leaving(_) => {}
         }
+    }
+
+    /// Looks whether channels ended, and whether the connection's role does with them. A WebSocket reads them no longer, and goes on,
+    /// unless it was for one alone. Says whether anything changed.
+    pub(super) fn leave_ended(&mut self, shared: &mut Shared) -> bool {
+        if self.feeds.over().next().is_none() {
+            return false;
+        }
+        match self.role {
+            Role::Stream(_) if self.feeds.endings().is_some() => self.end_stream(b"", shared),
+            Role::WebSocket(..) => {
+                let ended: Vec<ChannelName> = self.feeds.over().cloned().collect();
+                ended.iter().for_each(|channel| self.unwatch(channel, shared));
+                if let Role::WebSocket(framing, talking) = &mut self.role
+                    && framing.is_single()
+                    && self.feeds.is_empty()
+                {
+                    talking.end(b"", (CloseCode::NORMAL, ENDED), self.key, shared);
+                }
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Says goodbye to the socket.

@@ -8,6 +8,7 @@ use plainwire_log::Log;
 
 use super::connection::Key;
 use super::inbox::{Inbox, Note};
+use crate::channels::read_page;
 
 /// Pages under way at a time, for one worker. Each may take 256 KiB; thousands that catch up at once get theirs in turn.
 const MAX_READS: usize = 16;
@@ -50,9 +51,8 @@ impl Pages {
         {
             let Some((number, read)) = self.reads.remove(&key) else { continue };
             self.running += 1;
-            let inbox = self.inbox.clone();
-            let page = self.log.read(&read.channel, read.after, read.messages, read.bytes);
-            tokio::spawn(async move { inbox.put(Note::Page(key, number, page.await)) });
+            let (log, inbox) = (self.log.clone(), self.inbox.clone());
+            tokio::spawn(async move { inbox.put(Note::Page(key, number, read_page(&*log, &read).await)) });
         }
     }
 }

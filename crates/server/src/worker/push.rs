@@ -5,12 +5,13 @@ use std::io;
 use bytes::Bytes;
 use plainwire_hub::{Budget, Item, Mark};
 use plainwire_log::{LogError, Page};
-use plainwire_protocol::Position;
 use plainwire_protocol::websocket::CloseCode;
+use plainwire_protocol::{ControlEvent, Position};
 
 use super::connection::{Connection, Fate, Role};
 use super::shared::Shared;
 use crate::channels::store_problem;
+use crate::clock::since_begun;
 use crate::stream::{Framing, Resume};
 
 /// What one reader is given at a time, so that one that catches up does not keep others waiting. A socket that takes less gives
@@ -38,6 +39,8 @@ impl Connection {
         match self.push_runs(topic, shared) {
             Ok(Pushed::All) => Fate::Stays,
             Ok(Pushed::Answered) => self.pump(shared),
+            // It is not its turn: a timer is set.
+            Ok(Pushed::Unknown) if self.feeds.only_waits(since_begun(shared.now)) => Fate::Stays,
             Ok(Pushed::Unknown) => {
                 self.feeds.look();
                 self.pump(shared)
@@ -132,6 +135,9 @@ impl Connection {
                     self.goodbye(shared);
                     continue;
                 }
+                if self.leave_ended(shared) {
+                    continue;
+                }
                 break;
             }
             self.step(shared)?;
@@ -140,7 +146,7 @@ impl Connection {
     }
 
     /// Whether anything is to come from its feeds.
-    fn has_feeds(&self) -> bool {
+    pub(super) fn has_feeds(&self) -> bool {
         match &self.role {
             Role::Stream(_) | Role::Poll(_) => true,
             Role::WebSocket(_, talking) => talking.is_open(),
@@ -157,9 +163,9 @@ impl Connection {
         let mark = self.feeds.mark();
         let before = self.feeds.positions().next().flatten();
         let mut items = std::mem::take(&mut shared.items);
-        let topics = &shared.topics;
+        let (topics, now) = (&shared.topics, shared.now);
         let read = self.feeds.step(budget, &mut items, |seat, feed, budget, out| {
-            topics.get(seat.topic).step(feed, budget, out)
+            topics.get(seat.topic).step(feed, budget, now, out)
         });
         match read {
             // What must be read from the log can be read after the restart.
@@ -235,7 +241,7 @@ impl Connection {
             return Ok(());
         }
         self.refused();
-        let owed = items.iter().rposition(|item| matches!(item, Item::Control(_))).map_or(0, |last| last + 1);
+        let owed = items.iter().rposition(is_said_once).map_or(0, |last| last + 1);
         let kept = begun.max(owed);
         shared.counts.given(transport, items[..kept].iter());
         let until: usize = pieces[..kept].iter().map(Bytes::len).sum();
@@ -299,6 +305,11 @@ impl Connection {
         }
         self.pump(shared)
     }
+}
+
+/// Whether no feed says it again. What was skipped is found out anew.
+fn is_said_once(item: &Item) -> bool {
+    matches!(item, Item::Control(control) if !matches!(control.event, ControlEvent::Skipped { .. }))
 }
 
 fn set_resume(framing: &mut Framing, resume: Resume) {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::connection::{Connection, Fate, Role};
 use super::shared::Shared;
+use crate::clock::{after_begun, since_begun};
 use crate::stream::Due;
 
 /// How it is found out that the client is gone without a word, or takes nothing any more.
@@ -33,6 +34,9 @@ impl Connection {
             self.wait(shared);
             return Fate::Stays;
         };
+        if self.has_feeds() && self.feeds.wake(since_begun(shared.now)) {
+            return self.pump(shared);
+        }
         match &self.role {
             Role::Poll(polling) if shared.now >= polling.deadline => self.answer_nothing(shared),
             Role::Poll(_) => self.expired(shared),
@@ -116,6 +120,12 @@ impl Connection {
 
     /// Until when it waits for something to happen.
     fn limit(&self, shared: &Shared) -> Option<Instant> {
+        let limit = self.limit_of_role(shared)?;
+        let turn = self.feeds.wakes_at().filter(|_| self.has_feeds()).map(after_begun);
+        Some(turn.map_or(limit, |turn| turn.min(limit)))
+    }
+
+    fn limit_of_role(&self, shared: &Shared) -> Option<Instant> {
         match &self.role {
             Role::Asking(Some(_)) => None,
             Role::Asking(None) => {

@@ -294,8 +294,13 @@ impl Topic {
     }
 
     /// Lets a feed give what comes next.
-    pub(super) fn step(&self, feed: &mut Feed, budget: Budget, out: &mut Vec<Item>) -> Step {
-        feed.step(self.showing.view(), budget, out)
+    pub(super) fn step(&self, feed: &mut Feed, budget: Budget, now: Instant, out: &mut Vec<Item>) -> Step {
+        feed.step(self.showing.view(now), budget, out)
+    }
+
+    /// The time between two turns of a reader, if the channel limits them.
+    pub(super) fn every(&self) -> Option<Duration> {
+        self.showing.every()
     }
 
     /// Where the channel stands, as far as this worker knows.
@@ -305,10 +310,7 @@ impl Topic {
 
     /// Why a reader that begins there cannot go on from there, if it cannot.
     pub(super) fn reset_for(&self, start: Start) -> Option<ResetReason> {
-        match start {
-            Start::After(position) => self.showing.tail.reset_for(position),
-            Start::Oldest | Start::Last(_) | Start::Now => None,
-        }
+        start.after().and_then(|position| self.showing.tail.reset_for(position))
     }
 
     /// Takes from a page what the tail cannot know.
@@ -319,8 +321,15 @@ impl Topic {
 
     /// What a reader at `position` is given, the same bytes for all who stand there. `None` if a feed must say what comes next.
     pub(super) fn run(&mut self, position: Position, wire: Wire, budget: Budget) -> Option<&Run> {
+        if self.showing.end.is_some() {
+            // Each reader is told that nothing follows.
+            return None;
+        }
         if let Some(index) = self.runs.iter().position(|run| run.is_for(position, wire)) {
             return Some(&self.runs[index]);
+        }
+        if self.every().is_some() {
+            return None;
         }
         let run = Run::of(&self.showing.tail, position, wire, budget)?;
         if self.runs.len() == MAX_RUNS {

@@ -7,4 +7,4 @@ mod session;
 
 pub(crate) use conversation::{Awaited, Conversation, Watching, close_code};
 pub(crate) use request::read_request;
-pub(crate) use session::{CLOSE_TIMEOUT, Session};
+pub(crate) use session::{CLOSE_TIMEOUT, ENDED, Session};

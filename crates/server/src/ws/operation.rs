@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -18,7 +20,7 @@ use super::request::{Fields, Id, Reply};
 use crate::access::{Caller, other_subject};
 use crate::auth::{Carrier, Credential, Principal};
 use crate::channels::OpenChannel;
-use crate::http::channel_name;
+use crate::http::{MERGE_PATCH, channel_name};
 use crate::node::Node;
 use crate::operation::{
     DEFAULT_LIMIT, KeyedRequest, PageRequest, Submitted, Verb, WriteRequest, Written, page, parse_if_match,
@@ -114,6 +116,15 @@ async fn operation(
         (None, None) => None,
     };
     let channel = node.channels().open_at(&name, start.unwrap_or(Start::Now)).await?;
+    let start = match fields.delta.as_deref() {
+        None => start,
+        Some(MERGE_PATCH) if fields.watch.is_some() && channel.config().machine.is_some() => {
+            Some(start.unwrap_or(Start::Now).as_changes())
+        }
+        // There is no state whose changes could be told.
+        Some(MERGE_PATCH) if fields.watch.is_some() => start,
+        Some(_) => return Err(Problem::new(400, "request", "'delta' is 'merge-patch', and for 'watch'")),
+    };
     if fields.watch.is_some() {
         Ok(watch(id, channel, start))
     } else {
@@ -124,9 +135,9 @@ async fn operation(
 fn watch(id: &Id, channel: OpenChannel, start: Option<Start>) -> Begun {
     let start = start.unwrap_or(Start::Now);
     let cursor = match start {
-        Start::After(position) => Some(position),
+        Start::After(position) | Start::Changes(Some(position)) => Some(position),
         // A state's cursor comes with its snapshot: whoever has the one must have the other.
-        Start::Now if channel.config().machine.is_none() => Some(channel.position()),
+        Start::Now if channel.config().machine.is_none() => Some(channel.now()),
         _ => None,
     };
     let reply = Reply { cursor: cursor.map(|cursor| cursor.to_string()), ..Reply::new(id.clone(), 200) };
@@ -180,9 +191,12 @@ async fn post(
     let key = fields.key.as_deref().map(|key| KeyedRequest::parse(key, caller)).transpose()?;
     let body = fields.body.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.get().as_bytes()));
     let channel = node.channels().open(&target.channel).await?;
-    let submitted =
-        submit(node.channels(), channel, WriteRequest { verb, body, if_match, key, from: caller.from() })
-            .await?;
+    let sequence = fields.sequence.map(std::num::NonZeroU64::get);
+    let bytes = bytes(fields, &verb, &channel)?;
+    let binary = bytes.is_some();
+    let body = bytes.unwrap_or(body);
+    let request = WriteRequest { verb, binary, body, if_match, key, from: caller.from(), sequence };
+    let submitted = submit(node.channels(), channel, request).await?;
     let id = id.clone();
     Ok(match submitted {
         Submitted::Done(written) => Begun::Replied(written_reply(id, &written)),
@@ -196,6 +210,22 @@ async fn post(
             .boxed(),
         ),
     })
+}
+
+/// The bytes that a message's body stands for, if it stands for some.
+fn bytes(fields: &Fields<'_>, verb: &Verb, channel: &OpenChannel) -> Result<Option<Bytes>, Problem> {
+    match fields.encoding.as_deref() {
+        None => return Ok(None),
+        Some("base64") if matches!(verb, Verb::Post { .. }) && channel.config().binary => {}
+        Some("base64") => {
+            return Err(Problem::new(400, "request", format!("'{}' takes no bytes", channel.name())));
+        }
+        Some(_) => return Err(Problem::new(400, "request", "the only 'encoding' is \"base64\"")),
+    }
+    let text = fields.body.and_then(|body| serde_json::from_str::<String>(body.get()).ok());
+    let bytes = text.and_then(|text| STANDARD.decode(text).ok());
+    let refused = || Problem::new(400, "request", "with 'encoding' 'body' is a string in base64");
+    bytes.map(|bytes| Some(bytes.into())).ok_or_else(refused)
 }
 
 fn written_reply(id: Id, written: &Written) -> Reply {

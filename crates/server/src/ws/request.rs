@@ -1,5 +1,7 @@
 //! Requests and replies of the WebSocket protocol, as text.
 
+use std::num::NonZeroU64;
+
 use plainwire_protocol::{Json, Problem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -28,10 +30,15 @@ pub(super) struct Fields<'a> {
     pub(super) body: Option<&'a RawValue>,
     pub(super) since: Option<String>,
     pub(super) last: Option<u64>,
+    /// `merge-patch`: changes of the state are asked for.
+    pub(super) delta: Option<String>,
     pub(super) limit: Option<u64>,
     pub(super) event: Option<String>,
     pub(super) key: Option<String>,
     pub(super) if_match: Option<String>,
+    pub(super) sequence: Option<NonZeroU64>,
+    /// Says that the body stands for bytes.
+    pub(super) encoding: Option<String>,
 }
 
 /// The answer to a request.

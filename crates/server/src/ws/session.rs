@@ -27,6 +27,9 @@ const READ_BYTES: usize = 16 << 10;
 /// How long to wait for the peer's close frame, and for the socket to take ours.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Why a connection is closed whose channel has ended.
+pub(crate) const ENDED: &str = "the channel has ended";
+
 /// A connection from its handshake to its end.
 pub(crate) struct Session<IO> {
     node: Arc<Node>,
@@ -147,6 +150,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Session<IO> {
                 self.conversation.end(CloseCode::INTERNAL, "the store failed");
             }
             Poll::Ready(None) => match self.outbound.end() {
+                Some(End::Over) => self.conversation.end(CloseCode::NORMAL, ENDED),
                 Some(End::Lost(reason)) => self.conversation.end(close_code(reason), reason.as_str()),
                 _ => self.conversation.end(CloseCode::RESTART, "reconnect"),
             },

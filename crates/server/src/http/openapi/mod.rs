@@ -102,7 +102,7 @@ mod tests {
     /// A server on which everything is allowed that the document tells of.
     async fn service() -> Service {
         let config = "[server]\nengine = 'memory'\npublic_metrics = true\n[allow]\nall = true\n\
-            [channel.c]\npresence = 'principal'\nstate = {}\nmessages = true\nreplace = true\npatch = true\n[channel.c.command.go]\nset = 'state'\n";
+            [channel.c]\npresence = 'principal'\ninboxes = true\nstate = {}\nmessages = true\nreplace = true\npatch = true\n[channel.c.command.go]\nset = 'state'\n";
         let config = Config::parse(config, "test").expect("a configuration");
         Plainwire::start(config).await.expect("it starts").service()
     }
@@ -113,6 +113,7 @@ mod tests {
             ("/c", "/{channel}"),
             ("/c:go", "/{channel}:{command}"),
             ("/c/@presence", "/{channel}/@presence"),
+            ("/c/@to/ann", "/{channel}/@to/{member}"),
             ("/_/streams/one", "/_/streams/{stream}"),
         ];
         let own = OWN.iter().map(|(name, _)| format!("{PREFIX}{name}"));
@@ -125,12 +126,15 @@ mod tests {
         match route {
             Route::Channel(target) if target.command.is_some() => Some("/{channel}:{command}".to_owned()),
             Route::Channel(target) if target.channel.is_presence() => Some("/{channel}/@presence".to_owned()),
+            Route::Channel(target) if target.channel.is_inbox() => Some("/{channel}/@to/{member}".to_owned()),
             Route::Channel(_) => Some("/{channel}".to_owned()),
             Route::Own(own) => {
                 OWN.iter().find(|(_, known)| known == own).map(|(name, _)| format!("{PREFIX}{name}"))
             }
             Route::Renewal(_) => Some("/_/streams/{stream}".to_owned()),
-            Route::Asset(_) | Route::Conformance(_) => None,
+            Route::Asset(_) | Route::Moved(_) | Route::Conformance(_) => None,
+            #[cfg(feature = "socketio")]
+            Route::SocketIo => None,
         }
     }
 

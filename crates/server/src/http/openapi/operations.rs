@@ -56,6 +56,8 @@ const WRITE: &[&str] = &[
     "method",
     "timeout",
     "key_in_flight",
+    "completed",
+    "sequence",
     "stale",
     "condition",
     "too_large",
@@ -81,7 +83,7 @@ pub(super) fn paths() -> Value {
             "parameters": [parameter("channel")],
             "get": read("readChannel", "Reads a channel, once or for as long as the client listens", &[]),
             "head": head(read("headChannel", "The headers of a read that answers at once", &[])),
-            "post": publish(),
+            "post": publish("publish", "Publishes a message"),
             "put": replace(),
             "patch": patch(),
             "options": options("GET, HEAD, OPTIONS, POST"),
@@ -97,10 +99,18 @@ pub(super) fn paths() -> Value {
             "head": head(read("headPresence", "The headers of a read that answers at once", &[])),
             "options": options("GET, HEAD, OPTIONS"),
         },
+        "/{channel}/@to/{member}": {
+            "parameters": [parameter("channel"), parameter("member")],
+            "get": read("readInbox", "Reads a member's inbox in a channel that has some: the member alone may", &[]),
+            "head": head(read("headInbox", "The headers of a read that answers at once", &[])),
+            "post": publish("postToInbox", "Sends a message to one member of a channel"),
+            "options": options("GET, HEAD, OPTIONS, POST"),
+        },
         "/_/live": {
             "get": read("readChannels", "Reads several channels, with one cursor for all", &["channels"]),
             "head": head(read("headChannels", "The headers of a read that answers at once", &["channels"])),
         },
+        "/_/ice": ice(),
         "/_/health": own("health", "Whether the store takes writes: it is asked by writing", "Status", &["store"]),
         "/_/ready": own(
             "ready",
@@ -118,7 +128,7 @@ pub(super) fn paths() -> Value {
 }
 
 fn read(id: &str, summary: &str, more: &[&str]) -> Value {
-    let names = ["since", "last", "limit", "wait", "live", "last_event_id", "lastEventId"];
+    let names = ["since", "last", "limit", "wait", "live", "delta", "last_event_id", "lastEventId"];
     let headers = ["Last-Event-ID", "Prefer", "If-None-Match", "X-Request-Id"];
     let parameters: Vec<Value> =
         more.iter().chain(&names).chain(&headers).map(|name| parameter(name)).collect();
@@ -126,6 +136,7 @@ fn read(id: &str, summary: &str, more: &[&str]) -> Value {
         json!({
             "Plainwire-Cursor": header("Plainwire-Cursor"),
             "ETag": header("ETag"),
+            "Plainwire-Ended": header("Plainwire-Ended"),
             "Preference-Applied": header("Preference-Applied"),
             "Cache-Control": header("Cache-Control"),
             "X-Request-Id": header("X-Request-Id"),
@@ -150,7 +161,7 @@ fn read(id: &str, summary: &str, more: &[&str]) -> Value {
     );
     responses.insert(
         "204".into(),
-        json!({ "description": "A long poll: nothing came in time", "headers": headers() }),
+        json!({ "description": "A long poll: nothing came in time; or all channels have ended, and nothing will come", "headers": headers() }),
     );
     responses.insert(
         "304".into(),
@@ -177,25 +188,30 @@ fn head(mut operation: Value) -> Value {
     operation
 }
 
-fn publish() -> Value {
+fn publish(id: &str, summary: &str) -> Value {
     let mut responses = refusals(&[WRITE, CALLER, &["event_name", "schema"]]);
     responses.insert(
         "201".into(),
         written("The message's cursor: durable as the channel's configuration says", "Published"),
     );
+    responses.insert("200".into(), written("`Plainwire-Sequence`: it was applied before", "Published"));
     json!({
-        "operationId": "publish",
+        "operationId": id,
         "tags": ["channels"],
-        "summary": "Publishes a message",
-        "parameters": write_parameters(&["event", "Plainwire-Event"]),
+        "summary": summary,
+        "parameters": write_parameters(&["event", "Plainwire-Event", "Plainwire-Sequence"]),
         "requestBody": body("application/json", json!({ "description": "Any JSON that fits the channel's `message_schema`" })),
         "responses": responses,
     })
 }
 
 fn command() -> Value {
-    let mut responses =
-        refusals(&[WRITE, CALLER, CHANGE, &["arguments", "no_such_command", "handler", "handler_timeout"]]);
+    let mut responses = refusals(&[
+        WRITE,
+        CALLER,
+        CHANGE,
+        &["arguments", "cancelled", "no_such_command", "handler", "handler_timeout"],
+    ]);
     responses.insert("200".into(), written("The new state", "State"));
     responses
         .insert("4XX".into(), refusal("What the channel's rules, or the app that decides its commands, say"));
@@ -203,8 +219,8 @@ fn command() -> Value {
     json!({
         "operationId": "command",
         "tags": ["channels"],
-        "summary": "Runs a command: the state changes and everybody is told, or nothing happens",
-        "parameters": write_parameters(&[]),
+        "summary": "Runs a command: the state changes and everybody is told, or nothing happens. Of a finite stream: `complete`, `fail` or `cancel`",
+        "parameters": write_parameters(&["Plainwire-Sequence"]),
         "requestBody": body("application/json", json!({ "type": "object" })),
         "responses": responses,
     })
@@ -271,6 +287,21 @@ fn own(id: &str, summary: &str, answer: &str, words: &[&str]) -> Value {
         json!({ "operationId": id, "tags": ["server"], "summary": summary, "security": [], "responses": responses })
     };
     json!({ "get": get(id.to_owned()), "head": head(get(format!("{id}Head"))) })
+}
+
+fn ice() -> Value {
+    let get = |id: &str| {
+        let mut responses = refusals(&[ROUTE, CALLER, &["rate", "ice"]]);
+        let content = json!({ "application/json": { "schema": schema("IceServers") } });
+        responses.insert(
+            "200".into(),
+            json!({ "description": "Servers, and a credential for those that relay", "content": content }),
+        );
+        let summary =
+            "STUN and TURN servers with a credential that expires, as `RTCPeerConnection` takes them";
+        json!({ "operationId": id, "tags": ["server"], "summary": summary, "responses": responses })
+    };
+    json!({ "get": get("ice"), "head": head(get("iceHead")) })
 }
 
 fn metrics() -> Value {

@@ -40,6 +40,14 @@ pub(super) fn parameters() -> Value {
             "schema": { "type": "string", "pattern": "^[a-z][a-z0-9_]*$" },
             "example": "increment",
         },
+        "member": {
+            "name": "member",
+            "in": "path",
+            "required": true,
+            "description": "The subject (`sub`) of a member's tokens, as a segment of a name",
+            "schema": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^/@:*?#\\\\\\s\\x00-\\x1f\\x7f.][^/:*?#\\\\\\s\\x00-\\x1f\\x7f]*$" },
+            "example": "ann",
+        },
         "stream": {
             "name": "stream",
             "in": "path",
@@ -62,6 +70,11 @@ pub(super) fn parameters() -> Value {
         "limit": query("limit", number(1), "Most messages of a page"),
         "wait": query("wait", number(0), "Seconds to wait for a message if there is none"),
         "live": query("live", json!({ "enum": ["sse", "ndjson"] }), "Answers with a stream, whatever `Accept` says"),
+        "delta": query(
+            "delta",
+            json!({ "enum": ["merge-patch"] }),
+            "Streams of a state channel: `@patch` says what changes of it",
+        ),
         "last_event_id": query("last_event_id", text(), "As `since`; what an EventSource sends by itself wins over it"),
         "lastEventId": query("lastEventId", text(), "As `last_event_id`"),
         "event": query("event", text(), "The kind of message"),
@@ -75,6 +88,7 @@ pub(super) fn parameters() -> Value {
             "Applied once, however often it is sent",
         ),
         "Plainwire-Event": header("Plainwire-Event", text(), "As the parameter `event`"),
+        "Plainwire-Sequence": header("Plainwire-Sequence", number(1), "Which of its producer's writes to a finite stream this is: applied once, in order"),
         "X-Request-Id": header("X-Request-Id", text(), "What the request is called in the access log, if it is short and plain"),
     })
 }
@@ -83,6 +97,7 @@ pub(super) fn headers() -> Value {
     let text = |description: &str| json!({ "description": description, "schema": { "type": "string" } });
     json!({
         "Plainwire-Cursor": text("Where the answer leaves the reader"),
+        "Plainwire-Ended": text("How the channels ended, in request order, once all have and the reader was told: `complete` or `failed`"),
         "ETag": text("The cursor as a version"),
         "Preference-Applied": text("How long was waited at most (RFC 7240)"),
         "Cache-Control": text("A full page never changes"),
@@ -130,6 +145,10 @@ pub(super) fn schemas() -> Value {
             "required": ["messages", "cursor"],
             "properties": {
                 "messages": { "type": "array", "items": schema("Envelope") },
+                "skipped": {
+                    "type": "integer",
+                    "description": "How many messages newer ones replaced, where the channel conflates",
+                },
                 "cursor": { "type": "string" },
             },
         },
@@ -163,6 +182,25 @@ pub(super) fn schemas() -> Value {
             "type": "object",
             "required": ["status"],
             "properties": { "status": { "enum": ["ok", "ready"] } },
+        },
+        "IceServers": {
+            "type": "object",
+            "required": ["iceServers", "ttl"],
+            "properties": {
+                "iceServers": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["urls"],
+                        "properties": {
+                            "urls": { "type": "array", "items": { "type": "string" } },
+                            "username": { "type": "string" },
+                            "credential": { "type": "string" },
+                        },
+                    },
+                },
+                "ttl": { "description": "Seconds that the credential lasts", "type": "integer" },
+            },
         },
         "Document": { "type": "object", "required": ["openapi", "paths"] },
     })
