@@ -2,10 +2,14 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
+use plainwire::From;
+use plainwire::client::{Client, Transport as Over, Update};
 use serde_json::json;
-use support::{Event, Server, Transport, WebSocket, epoch, offset};
+use support::{DEADLINE, Event, Server, Transport, WebSocket, epoch, offset};
 
 fn publish(server: &Server, channel: &str, numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
     let mut connection = server.connect();
@@ -100,6 +104,67 @@ fn what_is_trimmed_is_said() {
         assert!(state.is("@state") && state.data == json!({"n": 21}), "{state:?}");
         assert_eq!(offset(&state.cursor.unwrap()), 21);
         assert!(feed.next().unwrap().is("@live"));
+    }
+}
+
+#[test]
+fn of_several_channels_one_that_is_trimmed_holds_up_no_other() {
+    let server = Server::with_config("[channel.\"log/*\"]\nretain = { count = 10 }\n[channel.\"chat/*\"]\n");
+    let trimmed = publish(&server, "/log/a", 1..=30);
+    let kept = publish(&server, "/chat/a", 1..=3);
+    let ahead = publish(&server, "/log/b", 1..=30);
+    let target = |since: &str| format!("/_/live?channel=log/a&channel=chat/a&channel=log/b&since={since}");
+    for wait in ["", "&wait=20"] {
+        let since = [&trimmed[4], &kept[0], &ahead[2]].map(String::as_str).join("~");
+        let response = server.get(&(target(&since) + wait));
+        assert_eq!(response.problem(), (410, "trimmed".to_owned()));
+        assert_eq!(response.json()["channel"], "log/a");
+        let goes_on = [&trimmed[19], &kept[0], &ahead[19]].map(String::as_str).join("~");
+        assert_eq!((response.cursor(), &response.json()["cursor"]), (goes_on.clone(), &json!(goes_on)));
+        let page = server.get(&target(&goes_on)).json();
+        let messages = page["messages"].as_array().unwrap();
+        let of = |channel: &str| -> Vec<u64> {
+            let its = messages.iter().filter(|message| message["channel"] == channel);
+            its.map(|message| message["data"].as_u64().unwrap()).collect()
+        };
+        assert_eq!((of("log/a"), of("log/b")), ((21..=30).collect(), (21..=30).collect()));
+        assert_eq!(of("chat/a"), [2, 3]);
+    }
+}
+
+#[test]
+fn the_client_goes_on_in_each_of_several_channels_whatever_is_trimmed() {
+    let server = Server::with_config("[channel.\"log/*\"]\nretain = { count = 10 }\n");
+    let cursors = [publish(&server, "/log/a", 1..=30), publish(&server, "/log/b", 1..=30)];
+    let since = format!("{}~{}", cursors[0][4], cursors[1][2]);
+    let url = format!("http://{}/_/live?channel=log/a&channel=log/b", server.address);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    for over in [Over::Sse, Over::Ndjson, Over::WebSocket, Over::LongPoll, Over::Poll] {
+        let client = Client::new().interval(Duration::from_millis(20));
+        let mut watcher = client.watch(&url, over, From::Cursor(since.clone())).unwrap();
+        let (mut numbers, mut resets) = (BTreeMap::<_, Vec<u64>>::new(), Vec::new());
+        let watched = async {
+            while numbers.values().flatten().count() < 20 {
+                match watcher.next().await.expect("it goes on").expect("nothing is missing") {
+                    Update::Message(envelope) => {
+                        let number = envelope.data.to().unwrap();
+                        numbers.entry(envelope.channel.unwrap()).or_default().push(number);
+                    }
+                    Update::Reset(envelope) => resets.extend(envelope.cursor),
+                    _ => {}
+                }
+            }
+        };
+        let done = runtime.block_on(async { tokio::time::timeout(DEADLINE, watched).await });
+        done.unwrap_or_else(|_| panic!("{over:?}: {numbers:?}"));
+        assert!(
+            numbers.values().all(|numbers| *numbers == (21..=30).collect::<Vec<_>>()),
+            "{over:?}: {numbers:?}"
+        );
+        resets.sort_unstable();
+        let mut expected = cursors.each_ref().map(|cursors| cursors[19].clone());
+        expected.sort_unstable();
+        assert_eq!(resets, expected, "{over:?}");
     }
 }
 

@@ -4,6 +4,7 @@
 mod support;
 
 mod http2;
+mod inboxes;
 mod matrix;
 mod names;
 mod origins;

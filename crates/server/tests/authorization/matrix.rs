@@ -13,9 +13,25 @@ use crate::http2::Http2;
 use crate::support::token::{SECRET, now, signed, token};
 use crate::support::{Connection, Server, WebSocket, offset};
 
-/// Channels, and what each permits without a grant.
-const CHANNELS: [&str; 8] =
-    ["open", "only/watch", "only/post", "only/command", "some", "room/a", "inbox/alice", "shared/alice"];
+/// Channels, and what each permits without a grant; and inboxes of alice in some of them.
+const CHANNELS: [&str; 13] = [
+    "open",
+    "only/watch",
+    "only/post",
+    "only/command",
+    "some",
+    "room/a",
+    "inbox/alice",
+    "shared/alice",
+    "open/@to/alice",
+    "only/watch/@to/alice",
+    "only/post/@to/alice",
+    "room/a/@to/alice",
+    "shared/alice/@to/alice",
+];
+
+/// What an inbox's name ends with.
+const INBOX: &str = "/@to/alice";
 
 /// All channels hold a state and messages, and take everything that a channel can take.
 fn config() -> String {
@@ -33,14 +49,17 @@ fn config() -> String {
         ("shared/{user}", "allow = \"token.sub == channel.user || 'staff' in token.roles\""),
     ] {
         text += &format!(
-            "[channel.\"{pattern}\"]\nstate = {{ n = 0 }}\nmessages = true\nreplace = true\npatch = true\n{allow}\n\
+            "[channel.\"{pattern}\"]\nstate = {{ n = 0 }}\ninboxes = true\nmessages = true\nreplace = true\npatch = true\n{allow}\n\
              [channel.\"{pattern}\".command.add]\nset = \"{{'n': state.n + 1}}\"\n\
              [channel.\"{pattern}\".command.other]\nset = \"{{'n': state.n + 2}}\"\n"
         );
     }
     text += "[channel.beside]\nallow = true\n[channel.next]\nallow = true\n[alias]\n";
     for (i, channel) in CHANNELS.iter().enumerate() {
-        text += &format!("\"/as/{i}\" = \"/{channel}\"\n\"/add/{i}\" = \"/{channel}:add\"\n");
+        text += &format!("\"/as/{i}\" = \"/{channel}\"\n");
+        if !channel.ends_with(INBOX) {
+            text += &format!("\"/add/{i}\" = \"/{channel}:add\"\n");
+        }
     }
     text
 }
@@ -117,6 +136,24 @@ fn everybody() -> Vec<Who> {
             granted: nothing,
         },
         Who {
+            label: "alice in the room",
+            token: Some(token("alice", 600, &json!({"watch": ["room/a"], "post": ["room/a", "**"]}))),
+            valid: true,
+            subject: Some("alice"),
+            staff: false,
+            granted: |channel, right| right == Right::Post || channel == "room/a" && right == Right::Watch,
+        },
+        Who {
+            label: "somebody without a name",
+            token: Some(of_alice(
+                json!({"exp": now() + 600, "plainwire": {"watch": ["**"], "post": ["**"]}}),
+            )),
+            valid: true,
+            subject: None,
+            staff: false,
+            granted: |_, right| matches!(right, Right::Watch | Right::Post),
+        },
+        Who {
             label: "staff",
             token: Some(of_alice(json!({"sub": "dave", "exp": now() + 600, "roles": ["staff"]}))),
             valid: true,
@@ -152,11 +189,22 @@ fn permitted(who: &Who, right: Right, channel: &str) -> bool {
     }
 }
 
+/// Whether somebody may do something: with an inbox, what may be done with its room, but that alice alone reads it, and nobody writes to it who is
+/// nobody.
+fn may(who: &Who, right: Right, channel: &str) -> bool {
+    let (room, is_concerned) = match channel.strip_suffix(INBOX) {
+        None => (channel, true),
+        Some(room) if right == Right::Watch => (room, who.subject == Some("alice")),
+        Some(room) => (room, who.subject.is_some()),
+    };
+    is_concerned && (permitted(who, right, room) || (who.granted)(room, right))
+}
+
 /// What is to be answered: 0 is any 2xx.
 fn expected(who: &Who, right: Right, channel: &str) -> u16 {
     if !who.valid {
         401
-    } else if permitted(who, right, channel) || (who.granted)(channel, right) {
+    } else if may(who, right, channel) {
         0
     } else if who.token.is_none() {
         401
@@ -172,6 +220,15 @@ struct Way {
     target: &'static str,
     header: (&'static str, &'static str),
     body: Option<&'static str>,
+}
+
+impl Way {
+    /// Whether there is such a thing: an inbox takes messages, and nothing else.
+    fn is_for(&self, channel: &str) -> bool {
+        !channel.ends_with(INBOX)
+            || self.right == Right::Watch
+            || self.right == Right::Post && self.method == "POST"
+    }
 }
 
 const NONE: (&str, &str) = ("x-none", "");
@@ -271,7 +328,7 @@ fn every_way_to_ask_is_permitted_alike() {
     let mut world = World { server: Server::guarded(&config()), applied: BTreeMap::new(), sent: 0, keys: 0 };
     let begin = Instant::now();
     // A long poll after the beginning has something to find.
-    let all = token("author", 600, &json!({"watch": ["**"], "post": ["**"]}));
+    let all = token("alice", 600, &json!({"watch": ["**"], "post": ["**"]}));
     let author = format!("Bearer {all}");
     for channel in CHANNELS {
         let headers = [("authorization", author.as_str())];
@@ -300,7 +357,7 @@ fn every_way_to_ask_is_permitted_alike() {
 fn over_http1(world: &mut World, who: &Who, number: usize) {
     let bearer = who.token.as_ref().map(|token| format!("Bearer {token}"));
     let mut connection = world.server.connect();
-    for way in ways() {
+    for way in ways().into_iter().filter(|way| way.is_for(CHANNELS[number])) {
         let key = world.key();
         let value = if way.header.0 == "idempotency-key" { &key } else { way.header.1 };
         let mut headers = vec![(way.header.0, value)];
@@ -331,7 +388,7 @@ fn over_http1(world: &mut World, who: &Who, number: usize) {
 
 fn over_http2(world: &mut World, who: &Who, number: usize) {
     let mut http2 = Http2::open(world.server.address);
-    for way in ways() {
+    for way in ways().into_iter().filter(|way| way.is_for(CHANNELS[number])) {
         let key = world.key();
         let value = if way.header.0 == "idempotency-key" { &key } else { way.header.1 };
         let target = target(&way, number);
@@ -423,6 +480,9 @@ fn over_websocket(world: &mut World, who: &Who, number: usize) {
         (Right::Add, json!({"post": format!("{path}:add"), "body": {}, "key": "#"})),
         (Right::Other, json!({"post": format!("{path}:other"), "body": {}})),
     ] {
+        if channel.ends_with(INBOX) && matches!(right, Right::Add | Right::Other) {
+            continue;
+        }
         let mut request = request;
         if request.get("key").is_some() {
             request["key"] = world.key().into();

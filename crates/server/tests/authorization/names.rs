@@ -14,12 +14,13 @@ fn server() -> Server {
     Server::guarded(&format!(
         "[server]\nengine = \"memory\"\n[auth]\nsecret = \"{SECRET}\"\n\
          [channel.\"inbox/{{user}}\"]\nallow = \"token.sub == channel.user\"\n[channel.open]\nallow = true\n\
+         [channel.room]\nallow = true\ninboxes = true\n\
          [alias]\n\"/me\" = \"/inbox/alice\"\n\"/inbox/public\" = \"/open\"\n"
     ))
 }
 
 /// What can be written in the target of a request, and what alice, and bob, are answered when they read.
-const TARGETS: [(&str, u16, u16); 44] = [
+const TARGETS: [(&str, u16, u16); 57] = [
     ("/inbox/alice", 200, 403),
     ("/inbox/bob", 403, 200),
     ("/%69nbox/alice", 200, 403),
@@ -64,6 +65,19 @@ const TARGETS: [(&str, u16, u16); 44] = [
     ("/inbox/%7Buser%7D", 403, 403),
     ("/inbox/@alice", 400, 400),
     ("/inbox/alice?channel=inbox/bob&user=bob", 200, 403),
+    ("/room/@to/alice", 200, 403),
+    ("/room/%40to/%61lice", 200, 403),
+    ("/room/@to/bob", 403, 200),
+    ("/room/@to/Alice", 403, 403),
+    ("/room/@to%2Falice", 400, 400),
+    ("/room/@to//alice", 400, 400),
+    ("/room/@to/bob/../alice", 400, 400),
+    ("/room/@to/alice/bob", 400, 400),
+    ("/room/@to/@alice", 400, 400),
+    ("/room/@to/bob/@to/alice", 400, 400),
+    ("/room/@to/alice/@presence", 400, 400),
+    ("/@to/alice", 400, 400),
+    ("/open/@to/alice", 404, 404),
 ];
 
 fn bearer(subject: &str) -> String {
@@ -74,13 +88,12 @@ fn bearer(subject: &str) -> String {
 fn no_spelling_of_a_name_leads_to_anothers_channel() {
     let server = server();
     let tokens = ["alice", "bob"].map(bearer);
-    let published = server.connect().ask(
-        "POST",
-        "/inbox/alice",
-        &[("authorization", &tokens[0])],
-        Some(json!(SECRET_MESSAGE).to_string().as_bytes()),
-    );
-    assert_eq!(published.status, 201);
+    for path in ["/inbox/alice", "/room/@to/alice"] {
+        let message = json!(SECRET_MESSAGE).to_string();
+        let headers = [("authorization", tokens[0].as_str())];
+        let published = server.connect().ask("POST", path, &headers, Some(message.as_bytes()));
+        assert_eq!(published.status, 201);
+    }
     let mut http2 = Http2::open(server.address);
     for (target, alice, bob) in TARGETS {
         for (token, expected) in tokens.iter().zip([alice, bob]) {
@@ -91,8 +104,9 @@ fn no_spelling_of_a_name_leads_to_anothers_channel() {
             assert_eq!(response.status, expected, "HTTP/1.1 {what}: {response:?}");
             assert_eq!(response.text().contains(SECRET_MESSAGE), reads, "HTTP/1.1 {what}");
             let written = server.connect().ask("POST", target, &[("authorization", token)], None);
-            // Nothing is no message: what may be written to is 400, too.
-            let may_write = if expected == 200 { 400 } else { expected };
+            // Nothing is no message: what may be written to is 400, too. To an inbox everybody in the room may write.
+            let is_inbox = target.starts_with("/room/");
+            let may_write = if expected == 200 || is_inbox && expected == 403 { 400 } else { expected };
             assert_eq!(written.status, may_write, "HTTP/1.1 POST {what}: {written:?}");
             if target.parse::<http::Uri>().is_ok() && !target.starts_with("//") {
                 let request = http2.request("GET", target).header("authorization", token);
@@ -106,7 +120,7 @@ fn no_spelling_of_a_name_leads_to_anothers_channel() {
 }
 
 /// What can be written where a name is due, in a query and in a WebSocket's requests, and what alice, and bob, are answered.
-const NAMES: [(&str, u16, u16); 22] = [
+const NAMES: [(&str, u16, u16); 25] = [
     ("inbox/alice", 200, 403),
     ("/inbox/alice", 200, 403),
     ("inbox/bob", 403, 200),
@@ -128,7 +142,10 @@ const NAMES: [(&str, u16, u16); 22] = [
     ("**", 400, 400),
     ("inbox/{user}", 403, 403),
     ("inbox/\u{ff41}lice", 403, 403),
+    ("room/@to/alice", 200, 403),
+    ("room/@to/bob/alice", 400, 400),
     ("", 400, 400),
+    ("open/@to/alice", 404, 404),
 ];
 
 #[test]
@@ -153,9 +170,10 @@ fn names_in_queries_and_requests_are_names() {
                 json!({"post": format!("/{}", name.strip_prefix('/').unwrap_or(name))}),
             ] {
                 let status = asked_over(websocket, request.clone());
-                let status = if request.get("post").is_some() && expected == 200 {
+                let is_written = expected == 200 || expected == 403 && name.starts_with("room/");
+                let status = if request.get("post").is_some() && is_written {
                     assert_eq!(status, 400, "nothing is no message");
-                    200
+                    u64::from(expected)
                 } else {
                     status
                 };

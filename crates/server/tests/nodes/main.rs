@@ -56,5 +56,7 @@ impl<S: Store> Cluster<S> {
 /// Nodes notice soon that their store is gone; else tests would wait for it.
 fn configuration(engine: &str, address: &str, config: &str) -> String {
     let open = if config.contains("allow") { "" } else { "allow = true\n" };
-    format!("{open}[server]\nengine = \"{engine}\"\n[{engine}]\ntimeout = \"2s\"\n{address}\n{config}")
+    format!(
+        "{open}[server]\nengine = \"{engine}\"\nsocketio = true\n[{engine}]\ntimeout = \"2s\"\n{address}\n{config}"
+    )
 }

@@ -9,6 +9,8 @@ type Cluster = super::Cluster<Store>;
 mod chaos;
 #[path = "commands.rs"]
 mod commands;
+#[path = "finite.rs"]
+mod finite;
 #[path = "outages.rs"]
 mod outages;
 #[path = "presence.rs"]

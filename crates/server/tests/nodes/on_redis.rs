@@ -11,6 +11,8 @@ mod chaos;
 mod commands;
 #[path = "failover.rs"]
 mod failover;
+#[path = "finite.rs"]
+mod finite;
 #[path = "outages.rs"]
 mod outages;
 #[path = "presence.rs"]

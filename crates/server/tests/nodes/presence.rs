@@ -19,7 +19,7 @@ const SLACK: Duration = Duration::from_secs(10);
 
 fn config() -> String {
     format!(
-        "[auth]\nsecret = \"{SECRET}\"\n[allow]\nall = true\n[channel.\"room/*\"]\npresence = \"principal\"\npresence_grace = \"4s\"\n\
+        "[auth]\nsecret = \"{SECRET}\"\n[allow]\nall = true\n[channel.\"room/*\"]\npresence = \"principal\"\npresence_grace = \"4s\"\ninboxes = true\n\
          [channel.\"hall/*\"]\npresence = \"count\"\npresence_grace = \"0s\"\n"
     )
 }
@@ -48,6 +48,30 @@ fn until_all(nodes: &[&Server], most: Duration, expected: &[&str]) -> Duration {
         }
     }
     since.elapsed()
+}
+
+#[test]
+fn a_signal_reaches_its_member_at_another_node() {
+    let cluster = Cluster::start(2, &config());
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let of = |subject: &str| token(subject, 600, &json!({}));
+    for transport in Transport::ALL {
+        // A name that stores have to write in some other way.
+        let member = format!("ann{{{transport:?}}}@é");
+        let inbox =
+            format!("/room/a/@to/{}", member.replace('{', "%7B").replace('}', "%7D").replace('é', "%C3%A9"));
+        let mut reader = b.live(transport, &format!("{inbox}?since=0&access_token={}", of(&member)));
+        for n in 0..3 {
+            let bearer = format!("Bearer {}", of("bob"));
+            let headers = [("authorization", bearer.as_str())];
+            let sent = a.connect().ask("POST", &inbox, &headers, Some(n.to_string().as_bytes()));
+            assert_eq!(sent.status, 201, "{sent:?}");
+            let message = reader.message();
+            assert_eq!((message.position, message.data), (sent.cursor(), json!(n)));
+        }
+        let strange = a.get(&format!("{inbox}?access_token={}", of("bob")));
+        assert_eq!(strange.status, 403, "{strange:?}");
+    }
 }
 
 /// Who watches, and what it was told: joins and leaves, and that continuity was lost.

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use plainwire::protocol::websocket::Incoming;
+use serde_json::{Value, json};
 
-use super::support::{Connection, DEADLINE, Live, Transport, epoch, offset, token};
+use super::support::{Connection, DEADLINE, Live, Transport, WebSocket, epoch, offset, token};
 use super::{Cluster, Store};
 use crate::store::Store as _;
 
@@ -29,6 +30,29 @@ fn what_one_node_accepts_every_node_gives() {
     }
 }
 
+/// What is over in a moment has to get to the other nodes all the same, and their readers that lag are spared the same.
+#[test]
+fn ephemeral_channels_reach_every_node() {
+    let config = "[channel.\"cursors/*\"]\nephemeral = true\nconflate = \"/user\"\n";
+    let cluster = Cluster::start(2, config);
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let mut readers = Transport::STREAMS.map(|transport| {
+        let mut live = b.live(transport, "/cursors/a");
+        live.until_live();
+        live
+    });
+    for number in 0..6 {
+        let cursor = a.accepted("/cursors/a", &json!({"user": number % 2, "n": number}).to_string());
+        for live in &mut readers {
+            let message = live.message();
+            assert_eq!((message.position, &message.data["n"]), (cursor.clone(), &json!(number)));
+        }
+    }
+    let page = b.get("/cursors/a?since=0").json();
+    let numbers: Vec<_> = page["messages"].as_array().unwrap().iter().map(|m| &m["data"]["n"]).collect();
+    assert_eq!((numbers, &page["skipped"]), (vec![&json!(4), &json!(5)], &json!(4)));
+}
+
 #[test]
 fn a_client_goes_on_at_another_node_over_another_transport() {
     let cluster = Cluster::start(2, CHANNELS);
@@ -43,6 +67,47 @@ fn a_client_goes_on_at_another_node_over_another_transport() {
     }
     let page = b.get("/chat/a?since=0").json();
     assert_eq!(page["messages"].as_array().unwrap().len(), 8);
+}
+
+/// Socket.IO's packets as they are on the wire: 0 opens, 40 connects, 42 is an event and 43 an acknowledgement.
+#[test]
+fn a_socket_io_client_hears_of_what_other_nodes_accept() {
+    let cluster = Cluster::start(2, CHANNELS);
+    let [a, b] = &cluster.nodes[..] else { unreachable!() };
+    let mut socket = WebSocket::open(a.address, "/socket.io/?EIO=4&transport=websocket");
+    let mut next = move |send: &str, start: &str| {
+        if !send.is_empty() {
+            socket.send_text(send);
+        }
+        let late = Instant::now() + DEADLINE;
+        while Instant::now() < late {
+            let Incoming::Text(packet) = socket.next().unwrap() else { panic!("all packets are texts") };
+            match packet.as_str() {
+                "2" => socket.send_text("3"),
+                packet if packet.starts_with(start) => {
+                    return serde_json::from_str::<Value>(&packet[start.len()..]).unwrap();
+                }
+                _ => {}
+            }
+        }
+        panic!("no packet that begins with {start}")
+    };
+    next("", "0");
+    next("40", "40");
+    assert_eq!(next("420[\"join\",\"/chat/a\"]", "430")[0]["status"], json!(200));
+    for round in 0..5 {
+        let cursor = b.accepted("/chat/a", &round.to_string());
+        let event = loop {
+            let event = next("", "42");
+            if event[0] == "message" {
+                break event;
+            }
+        };
+        assert_eq!((&event[1], &event[2]["cursor"]), (&json!(round), &json!(cursor)));
+    }
+    let posted = next("421[\"post\",\"/chat/a\",\"back\"]", "431");
+    assert_eq!(posted[0]["status"], json!(201));
+    assert_eq!(b.get("/chat/a?since=0").json()["cursor"], posted[0]["cursor"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Pebble, the authority that Let's Encrypt tests clients with: it really connects, and checks every signature and digest.
 
-use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::support::tls::{Authority, replace};
@@ -27,6 +28,8 @@ pub(crate) struct Pebble {
     api: SocketAddr,
     management: SocketAddr,
     authority: Authority,
+    /// Its ports, while it does not run: nobody else is given them.
+    reserved: Vec<Socket>,
     running: Vec<Running>,
 }
 
@@ -55,8 +58,10 @@ impl Pebble {
         let authority = Authority::new();
         authority.issue(&["localhost"]).write(directory.path());
         replace(&directory.path().join("root.pem"), &authority.pem);
-        let pebble = Pebble { directory, api: free(), management: free(), authority, running: Vec::new() };
-        Some(pebble)
+        let (one, api) = reserve();
+        let (other, management) = reserve();
+        let reserved = vec![one, other];
+        Some(Pebble { directory, api, management, authority, reserved, running: Vec::new() })
     }
 
     pub(crate) fn url(&self) -> String {
@@ -85,20 +90,37 @@ impl Pebble {
             "domainBlocklist": [BLOCKED],
         }});
         replace(&path("pebble.json"), &config.to_string());
-        let dns = free();
-        let mut pebble = Command::new("pebble");
-        pebble.arg("-config").arg(path("pebble.json")).args(["-dnsserver", &dns.to_string()]);
-        pebble.env("PEBBLE_VA_NOSLEEP", "1");
-        self.running = vec![run(names(dns)), run(pebble)];
         let late = Instant::now() + DEADLINE;
-        while [dns, self.api, self.management].into_iter().any(|at| Connection::try_open(at).is_err()) {
+        while !self.try_start(late) {
             assert!(Instant::now() < late, "Pebble does not start");
+        }
+    }
+
+    /// Says whether it runs. It ends at once where somebody has one of its ports, as a client may for a moment.
+    fn try_start(&mut self, late: Instant) -> bool {
+        let (held, dns) = reserve();
+        let mut pebble = Command::new("pebble");
+        pebble.arg("-config").arg(self.directory.path().join("pebble.json"));
+        pebble.args(["-dnsserver", &dns.to_string()]).env("PEBBLE_VA_NOSLEEP", "1");
+        let names = names(dns);
+        drop(held);
+        self.reserved.clear();
+        self.running = vec![run(names), run(pebble)];
+        let ports = [dns, self.api, self.management];
+        while ports.into_iter().any(|at| Connection::try_open(at).is_err()) {
+            let ended = |running: &mut Running| running.0.try_wait().is_ok_and(|status| status.is_some());
+            if Instant::now() >= late || self.running.iter_mut().any(ended) {
+                self.running.clear();
+                return false;
+            }
             thread::park_timeout(Duration::from_millis(10));
         }
+        true
     }
 
     pub(crate) fn stop(&mut self) {
         self.running.clear();
+        self.reserved = [self.api, self.management].into_iter().filter_map(|at| bound(at).ok()).collect();
     }
 
     /// A client that believes what it issues.
@@ -144,10 +166,23 @@ fn names(dns: SocketAddr) -> Command {
     command
 }
 
+/// A port that nobody else is given for as long as the socket is there, at which nobody listens.
+fn reserve() -> (Socket, SocketAddr) {
+    let socket = bound(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+    let at = socket.local_addr().ok().and_then(|at| at.as_socket()).expect("an address");
+    (socket, at)
+}
+
+fn bound(at: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    Ok(socket)
+}
+
 /// A port that nobody has at the moment.
 pub(crate) fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    reserve().1
 }
 
 fn run(mut command: Command) -> Running {
