@@ -37,6 +37,27 @@ test('EventSource: the server is killed, and it resumes by itself', async (t) =>
   assert.ok(!inbox.all.some(({ type }) => type === '@reset'), 'nothing was lost, so there is no @reset');
 });
 
+test('EventSource: after the end of a finite stream it stays away by itself, and the server is killed before that', async (t) => {
+  const server = await startServer(t);
+  const { page, inbox } = await blankPage(await startBrowser(t), server);
+  const requests = [];
+  page.on('response', (response) => response.url().includes('/ai/') && requests.push(response.status()));
+  await page.evaluate(() => {
+    const source = new EventSource('/ai/1?last_event_id=0');
+    source.onmessage = ({ data }) => push(JSON.parse(data));
+    source.addEventListener('@end', ({ data }) => push(JSON.parse(data).reason));
+    source.addEventListener('error', () => source.readyState === source.CLOSED && push('closed'));
+  });
+  for (const token of ['Once', ' upon']) await post(server.url('/ai/1'), token);
+  assert.deepEqual(await inbox.take(2), ['Once', ' upon']);
+  await server.crash();
+  await post(server.url('/ai/1'), ' a time');
+  assert.equal(await inbox.next(), ' a time');
+  await post(server.url('/ai/1:complete'), { tokens: 3 });
+  assert.deepEqual(await inbox.take(2), ['complete', 'closed']);
+  assert.deepEqual(requests.filter((status) => status === 204), [204]);
+});
+
 test('EventSource: onmessage alone is enough for a state', async (t) => {
   const server = await startServer(t);
   const { page, inbox } = await blankPage(await startBrowser(t), server);

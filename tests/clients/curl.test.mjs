@@ -303,3 +303,26 @@ test('a cursor of another channel is told apart from one that is ahead', async (
   assert.equal(ahead.json.reason, 'cursor_ahead');
   assert.equal(ahead.json.cursor, a.cursor);
 });
+
+test('the JavaScript client is served, with its types, for other origins too', async (t) => {
+  const server = await startServer(t);
+  for (const name of ['plainwire.js', 'plainwire-sse.js']) {
+    const script = await curl('--header', 'Origin: https://app.example', server.url(`/_/client/${name}`));
+    assert.equal(script.status, 200);
+    assert.match(script.headers.get('content-type'), /^text\/javascript/);
+    assert.equal(script.headers.get('cache-control'), 'no-cache');
+    assert.equal(script.headers.get('access-control-allow-origin'), '*');
+    const same = await curl('--header', `If-None-Match: ${script.headers.get('etag')}`, server.url(`/_/client/${name}`));
+    assert.deepEqual([same.status, same.text], [304, '']);
+    const other = await curl('--header', 'If-None-Match: "0123"', server.url(`/_/client/${name}`));
+    assert.deepEqual([other.status, other.text], [200, script.text]);
+
+    const { connect } = await import(`data:text/javascript,${encodeURIComponent(script.text)}`);
+    const pw = connect(server.origin);
+    t.after(() => pw.close());
+    assert.equal((await pw.post('/chat/served', name)).status, 201);
+    const types = await curl(server.url(`/_/client/${name.replace(/js$/, 'd.ts')}`));
+    assert.deepEqual([types.status, types.headers.get('content-type')], [200, 'application/typescript; charset=utf-8']);
+  }
+  assert.equal((await curl(server.url('/_/client/nosuch.js'))).status, 404);
+});

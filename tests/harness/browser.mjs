@@ -11,10 +11,10 @@ import { DEADLINE_MS, Inbox } from './inbox.mjs';
 const SCREENSHOTS = process.env.PLAINWIRE_SCREENSHOTS ?? fileURLToPath(new URL('../../target/screenshots', import.meta.url));
 const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking'];
 
-/** Starts Chromium for one test, and ends it with the test. */
-export async function startBrowser(t) {
+/** Starts Chromium for one test, and ends it with the test. `args` come beside those that every test needs. */
+export async function startBrowser(t, { args = [] } = {}) {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
-  const browser = await chromium.launch({ executablePath, headless: true, args: ARGUMENTS });
+  const browser = await chromium.launch({ executablePath, headless: true, args: [...ARGUMENTS, ...args] });
   t.after(() => browser.close());
   return browser;
 }

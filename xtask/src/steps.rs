@@ -31,7 +31,7 @@ struct Step {
 }
 
 /// In the order in which they run: what fails fast is first.
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step { name: "fmt", about: "the formatting of every Rust file", needs: &[], run: fmt },
     Step {
         name: "tidy",
@@ -54,6 +54,12 @@ const STEPS: [Step; 13] = [
         about: "the hot path takes no more instructions than are on record",
         needs: &[],
         run: count_instructions,
+    },
+    Step {
+        name: "client",
+        about: "the JavaScript client: its bundles, their size, its types",
+        needs: &[],
+        run: client,
     },
     Step {
         name: "node",
@@ -212,15 +218,25 @@ fn count_instructions(arguments: &[&str]) -> Result<(), String> {
     instructions::check(&binary("plainwire-micro"), arguments)
 }
 
+fn client(arguments: &[&str]) -> Result<(), String> {
+    let node = install::npm_packages(install::CLIENT)?;
+    let mut command = node.npm();
+    command.args(["run", "--silent", "check", "--"]).args(arguments);
+    run(command.current_dir(root().join(install::CLIENT)), CHECKING)
+}
+
 fn node(arguments: &[&str]) -> Result<(), String> {
     install::curl()?;
-    let node = install::npm_packages()?;
+    install::languages()?;
+    let node = install::npm_packages(install::TESTS)?;
     run(node_tests(node, "clients").args(arguments), CLIENTS)
 }
 
 fn browser(arguments: &[&str]) -> Result<(), String> {
     let chromium = install::chromium()?;
-    let node = install::npm_packages()?;
+    // React, and what bundles it.
+    install::npm_packages(install::CLIENT)?;
+    let node = install::npm_packages(install::TESTS)?;
     run(node_tests(node, "browser").env("CHROMIUM", chromium).args(arguments), CLIENTS)
 }
 
