@@ -49,7 +49,11 @@ fn behind(messages: u64) -> Work {
     let mut work = move || {
         let mut feed = Feed::new(channel.clone(), black_box(start));
         out.clear();
-        let step = feed.step(View { tail: black_box(&tail), state: None }, BATCH, &mut out);
+        let step = feed.step(
+            View { tail: black_box(&tail), state: None, end: None, conflate: None, now: None },
+            BATCH,
+            &mut out,
+        );
         black_box(&out);
         (step, out.iter().filter(|item| matches!(item, Item::Message(_))).count())
     };
@@ -64,10 +68,17 @@ pub(crate) fn idle() -> Work {
     let mut feed = Feed::new(channel(), Start::After(position(0, KEPT)));
     let mut out = Vec::new();
     // The first step says `@live`.
-    assert_eq!(feed.step(View { tail: &tail, state: None }, BATCH, &mut out), Step::More);
+    assert_eq!(
+        feed.step(View { tail: &tail, state: None, end: None, conflate: None, now: None }, BATCH, &mut out),
+        Step::More
+    );
     out.clear();
     Box::new(move || {
-        let step = feed.step(View { tail: black_box(&tail), state: None }, BATCH, &mut out);
+        let step = feed.step(
+            View { tail: black_box(&tail), state: None, end: None, conflate: None, now: None },
+            BATCH,
+            &mut out,
+        );
         assert_eq!(black_box(step), Step::Wait);
     })
 }
