@@ -18,7 +18,7 @@ const BACKOFF = { base: 20, cap: 200 };
 
 async function start(t) {
   const config = path.join(temporaryFolder(t), 'plainwire.toml');
-  writeFileSync(config, '[server]\npublic_metrics = true\n[allow]\nall = true\n[channel."chat/*"]\n[channel."ai/*"]\nfinite = true\n[channel."ticker/*"]\nconflate = true\n');
+  writeFileSync(config, '[server]\npublic_metrics = true\n[allow]\nall = true\n[channel."chat/*"]\n[channel."ai/*"]\nfinite = true\n[channel."ticker/*"]\nconflate = true\n[channel.board]\nstate = {}\nreplace = true\n');
   return startServer(t, { args: ['serve', '--config', config] });
 }
 
@@ -50,7 +50,7 @@ async function tab(context, server, options, channel = '/chat/a') {
     window.pw = connect(location.origin, given);
     pw.onState(({ state, error }) => states.push(error ? `${state} (${error.reason})` : state));
     window.watched = pw.watch(name, { since: '0' });
-    watched.on('message', ({ cursor, data }) => got.push([cursor, data]));
+    for (const type of ['message', '@state']) watched.on(type, ({ cursor, data }) => got.push([cursor, data]));
     watched.on('@reset', ({ data }) => got.push(['@reset', data]));
   }, [{ backoff: BACKOFF, ...options }, channel]);
   return page;
@@ -173,6 +173,28 @@ test('tabs that share read a stream that ends to its end, also when they come la
     await until(async () => (await received(page)).some((one) => one[0] === cursor), 'the newest');
     const offsets = (await received(page)).map(([one]) => Number(one.split('.')[1]));
     assert.deepEqual(offsets, [...new Set(offsets)].sort((a, b) => a - b), 'in order, and none twice');
+    assert.deepEqual(await page.evaluate(() => window.states.filter((state) => state.includes('gap'))), []);
+  }
+});
+
+test('tabs that share a state by its changes are given what no patch says, too', async (t) => {
+  const server = await start(t);
+  const context = await (await startBrowser(t)).newContext();
+  const put = async (state) => (await fetch(server.url('/board'), { method: 'PUT', body: JSON.stringify(state) })).headers.get('plainwire-cursor');
+  await put({ n: 0 });
+  const pages = await Promise.all([0, 1].map(() => tab(context, server, { share: true, delta: true, transports: ['ndjson'] }, '/board')));
+  for (const page of pages) await until(() => page.evaluate(() => pw.state === 'live' && got.length > 0), 'the state');
+  // A merge patch would take away what is `null`.
+  for (const state of [{ n: 1 }, { n: 2, none: null }, { n: 3, none: null }, { n: 4 }]) {
+    const cursor = await put(state);
+    for (const page of pages) {
+      await until(async () => (await received(page)).some((one) => one[0] === cursor), 'what was put');
+      assert.deepEqual((await received(page)).at(-1), [cursor, state]);
+    }
+  }
+  for (const page of pages) {
+    const offsets = (await received(page)).map(([cursor]) => Number(cursor.split('.')[1]));
+    assert.deepEqual(offsets, [1, 2, 3, 4, 5]);
     assert.deepEqual(await page.evaluate(() => window.states.filter((state) => state.includes('gap'))), []);
   }
 });

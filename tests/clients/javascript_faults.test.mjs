@@ -72,6 +72,34 @@ for (const [name, type, frame] of [['sse', 'text/event-stream', sse], ['ndjson',
 }
 
 for (const [name, frame] of [['sse', sse], ['ndjson', ndjson]]) {
+  test(`${name}: a change that stands for several is told as the whole state, and nothing that comes before it counts`, async (t) => {
+    const told = (event, cursor, data) => frame({ channel: 'a', cursor, event, data });
+    const asked = [];
+    const server = await impostor(t, (response, request) => {
+      asked.push(sinceOf(request));
+      response.writeHead(200, { 'content-type': name === 'sse' ? 'text/event-stream' : 'application/x-ndjson' });
+      if (asked.length === 1) return response.end(told('@state', 'x.1', { n: 1, kept: 1 }) + told('@skipped', undefined, { count: 6 }));
+      response.write(told('@skipped', undefined, { count: 7 }) + told('@patch', 'x.9', { n: 9 }) + told('@patch', 'x.10', { n: 10 }));
+      response.write(told('@reset', undefined, { reason: 'trimmed' }) + told('@state', 'y.4', { n: 4 }) + told('@patch', 'y.5', { n: 5 }));
+    });
+    const { pw } = client(t, server, { transports: [name], delta: true });
+    const states = await heard(pw.watch('a')).take(6);
+    assert.deepEqual(asked, ['*', 'x.1']);
+    assert.deepEqual(
+      states.map(({ event, cursor, data }) => [event, cursor, data]),
+      [
+        ['@state', 'x.1', { n: 1, kept: 1 }],
+        ['@state', 'x.9', { n: 9, kept: 1 }],
+        [undefined, 'x.10', { n: 10, kept: 1 }],
+        ['@reset', undefined, { reason: 'trimmed' }],
+        ['@state', 'y.4', { n: 4 }],
+        [undefined, 'y.5', { n: 5 }],
+      ],
+    );
+  });
+}
+
+for (const [name, frame] of [['sse', sse], ['ndjson', ndjson]]) {
   test(`${name}: a connection that falls silent is replaced, from where it stood`, async (t) => {
     const server = await impostor(t, (response, request) => {
       const first = Number(sinceOf(request).split('.')[1]) + 1;

@@ -20,9 +20,12 @@ export const merging = (states) => (transport) =>
           wire.asks = { delta: DELTA };
           wire.places = () => places().map(([channel, cursor]) => [channel, (states.get(channel)?.cursor ?? cursor) === cursor ? cursor : '*']);
           const open = (target, ...more) => http.open(`${target}&delta=${DELTA}`, ...more);
-          for await (const { event, ...frame } of transport.open(transport.name === 'websocket' ? wire : { ...wire, http: { open } })) {
+          // Where something is left out, what comes next stands for all of it: it is told as the whole.
+          const jumps = new Set();
+          for await (let { event, ...frame } of transport.open(transport.name === 'websocket' ? wire : { ...wire, http: { open } })) {
             const { channel, cursor } = frame;
             const known = states.get(channel);
+            if (event === '@skipped' && !cursor) jumps.add(channel);
             if (event === '@patch') {
               if (!known?.cursor) {
                 // Whoever gave the watch its cursor may have had the state; here it begins with it.
@@ -30,10 +33,12 @@ export const merging = (states) => (transport) =>
                 throw new PlainwireError('a state is needed first', { reason: 'state' });
               }
               known.data = frame.data = merged(known.data, frame.data);
+              event = jumps.has(channel) ? '@state' : undefined;
             }
+            if (cursor) jumps.delete(channel);
             if (event === '@state') states.set(channel, frame);
             else if (known && cursor) known.cursor = cursor;
-            yield event && event !== '@patch' ? { event, ...frame } : frame;
+            yield event ? { event, ...frame } : frame;
           }
         },
       };

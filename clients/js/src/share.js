@@ -125,9 +125,11 @@ export function sharing(direct, lead, { share, credentials }) {
         for (;;) {
           const data = early.shift() ?? (await next());
           if (data.refused?.some((one) => channels.includes(one))) throw again();
-          const [, reached] = (data.skipped && wire.places().find(([one]) => one === data.frame.channel)) ?? [];
-          if (reached && step(reached, data.skipped.cursor) > 0) yield data.skipped;
-          if (data.frame) yield data.frame;
+          const { frame, skipped } = data;
+          const [, reached] = (frame && wire.places().find(([one]) => one === frame.channel)) ?? [];
+          if (skipped && reached && step(reached, skipped.cursor ?? frame.cursor) > 0) yield skipped;
+          // A state says nothing to who has come further.
+          if (frame && !(frame.event === '@state' && reached && step(reached, frame.cursor) <= 0)) yield frame;
           if (data.state && isDown(data.state)) yield waiting(data.state);
           if (data.state?.state === 'live') yield { event: '@up' };
         }
@@ -185,7 +187,7 @@ function leads(name, client, locks) {
       watches.set(channel, watch);
       let skipped;
       watch.on('@skipped', (frame) => (skipped = frame));
-      for (const type of ['message', '@cancel', '@end']) {
+      for (const type of ['message', '@state', '@cancel', '@end']) {
         watch.on(type, (frame) => {
           say({ frame, skipped });
           skipped = undefined;

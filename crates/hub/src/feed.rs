@@ -70,8 +70,8 @@ impl Item {
 pub enum Step {
     /// Items were given; there may be more.
     More,
-    /// The messages after this offset, from the log: to [`Feed::page`].
-    Read(Offset),
+    /// The messages after this offset, and no more than so many, from the log: to [`Feed::page`].
+    Read(Offset, u64),
     /// Of the messages after one offset, up to and with another, those that no later one of them replaces: to [`Feed::page`].
     ReadNewest(Offset, Offset, Arc<Conflate>),
     /// Nothing, until the channel has something new.
@@ -83,7 +83,7 @@ pub enum Step {
 /// A bound on what one step gives.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// Most items. Control events may come on top: at most three.
+    /// Most items. Control events may come on top: at most four.
     pub items: usize,
     /// Bytes after which no further message is given.
     pub bytes: usize,
@@ -176,7 +176,7 @@ impl Feed {
                 return Step::Until;
             }
             let step = match view.state.filter(|_| self.changes) {
-                Some(_) => self.give_changes(view, lookup, budget, out),
+                Some(_) => self.give_changes(view, at, lookup, budget, out),
                 None => self.give_newest(view, at, lookup, budget, out),
             };
             // What did not fit belongs to the same turn.
@@ -197,12 +197,16 @@ impl Feed {
                 }
                 if out.len() > given { Step::More } else { Step::Wait }
             }
-            lookup if self.changes && view.state.is_some() => self.give_changes(view, lookup, budget, out),
+            lookup if self.changes && view.state.is_some() => {
+                self.give_changes(view, at, lookup, budget, out)
+            }
             Lookup::Here(entries) if view.conflate.is_none() || entries.len() == 1 => {
                 self.give_all(entries, false, budget, out);
                 Step::More
             }
-            Lookup::Older if view.conflate.is_none() => Step::Read(at.offset),
+            Lookup::Older if view.conflate.is_none() => {
+                Step::Read(at.offset, view.tail.position().offset.since(at.offset))
+            }
             lookup => self.give_newest(view, at, lookup, budget, out),
         }
     }
@@ -312,69 +316,19 @@ impl Feed {
         };
         let snapshot = view.state.filter(|_| reset.is_some() || start == Start::Now);
         // Plain messages may follow the one that set the state, and some of those may be trimmed.
-        let position =
-            snapshot.map_or(
-                position,
-                |(set_at, _)| {
-                    if set_at.epoch == head.epoch { set_at.max(oldest) } else { oldest }
-                },
-            );
+        let position = snapshot.map_or(position, |(set_at, _)| {
+            view.tail.located(set_at).map_or(oldest, |set_at| set_at.max(oldest))
+        });
         if let Some(reason) = reset {
             self.over = None;
-            self.control(ControlEvent::Reset(reason), position, out);
+            // Where the state is needed to go on, who has not received it yet is still where it was.
+            self.say(ControlEvent::Reset(reason), snapshot.is_none().then_some(position), out);
         }
         if let Some((_, state)) = snapshot {
             self.control(ControlEvent::State(state.clone()), position, out);
         }
         self.at = Place::After(position);
         position
-    }
-
-    /// Gives what changed of the state to a reader that has it as of its position: patches, or the whole where there is none.
-    fn give_changes(
-        &mut self,
-        view: View<'_>,
-        lookup: Lookup<'_>,
-        budget: Budget,
-        out: &mut Vec<Item>,
-    ) -> Step {
-        if budget.items == 0 {
-            return Step::More;
-        }
-        match lookup {
-            Lookup::CaughtUp => return Step::Wait,
-            Lookup::Older => self.snapshot(view, out),
-            Lookup::Here(entries) if view.conflate.is_some() && entries.len() > 1 => {
-                match Entry::as_one_change(entries) {
-                    // What changes nothing and comes after the last change is given next.
-                    Some(change) => self.give_all(std::iter::once(&change), true, budget, out),
-                    None => self.snapshot(view, out),
-                }
-            }
-            Lookup::Here(entries) => {
-                let mut bytes = 0;
-                for entry in entries.take(budget.items) {
-                    let Some(change) = entry.as_change() else {
-                        self.snapshot(view, out);
-                        break;
-                    };
-                    bytes += change.bytes();
-                    self.give(change, out);
-                    if bytes >= budget.bytes {
-                        break;
-                    }
-                }
-            }
-        }
-        Step::More
-    }
-
-    /// Says the whole state, in place of all that led to it.
-    fn snapshot(&mut self, view: View<'_>, out: &mut Vec<Item>) {
-        let Some((_, state)) = view.state else { return };
-        let head = view.tail.position();
-        self.at = Place::After(head);
-        self.control(ControlEvent::State(state.clone()), head, out);
     }
 
     /// Gives what a reader that lags is not spared.
@@ -454,7 +408,11 @@ impl Feed {
     }
 
     fn control(&self, event: ControlEvent, cursor: Position, out: &mut Vec<Item>) {
-        out.push(Item::Control(Control { channel: Some(self.channel.clone()), cursor: Some(cursor), event }));
+        self.say(event, Some(cursor), out);
+    }
+
+    fn say(&self, event: ControlEvent, cursor: Option<Position>, out: &mut Vec<Item>) {
+        out.push(Item::Control(Control { channel: Some(self.channel.clone()), cursor, event }));
     }
 }
 
@@ -462,5 +420,6 @@ fn replaces_all(view: View<'_>) -> bool {
     view.conflate.is_some_and(|conflate| conflate.replaces_all())
 }
 
+mod changes;
 #[cfg(test)]
 mod tests;

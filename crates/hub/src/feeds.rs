@@ -241,17 +241,19 @@ impl<A> Feeds<A> {
             match step(&watch.at, &mut watch.feed, left, out) {
                 Step::Wait | Step::Until => {}
                 Step::More => self.look = true,
-                Step::Read(_) | Step::ReadNewest(..) if self.reading.is_some() => self.look = true,
-                step @ (Step::Read(after) | Step::ReadNewest(after, ..)) => {
-                    let newest = match step {
-                        Step::ReadNewest(_, until, by) => Some(Newest { by, until }),
-                        _ => None,
+                Step::Read(..) | Step::ReadNewest(..) if self.reading.is_some() => self.look = true,
+                step @ (Step::Read(after, _) | Step::ReadNewest(after, ..)) => {
+                    let (most, newest) = match step {
+                        Step::ReadNewest(_, until, by) => (u64::MAX, Some(Newest { by, until })),
+                        Step::Read(_, most) => (most, None),
+                        Step::More | Step::Wait | Step::Until => unreachable!("nothing is to be read"),
                     };
                     let channel = watch.feed.channel().clone();
                     let at = watch.feed.position().map_or(after, |at| at.offset);
                     let sparse = newest.is_some();
                     self.reading = Some(Reading { channel: channel.clone(), at, after, sparse });
-                    let (messages, bytes) = (left.items.min(PAGE_MESSAGES), PAGE_BYTES.min(budget.bytes));
+                    let most = usize::try_from(most).unwrap_or(usize::MAX).min(PAGE_MESSAGES);
+                    let (messages, bytes) = (left.items.min(most), PAGE_BYTES.min(budget.bytes));
                     read = Some(PageRead { channel, after, messages, bytes, newest });
                     self.first = (index + 1) as u32;
                     if alone {

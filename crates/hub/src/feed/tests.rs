@@ -49,7 +49,7 @@ impl Model {
             match feed.step(self.view(), BUDGET, &mut out) {
                 Step::More => {}
                 Step::Wait | Step::Until => return out.iter().map(text).collect(),
-                Step::Read(after) => {
+                Step::Read(after, _) => {
                     let kept = after.max(self.tail.trimmed()).get() as usize;
                     let page: Vec<_> = self.log[kept..].iter().take(2).cloned().collect();
                     feed.page(&page, false, &mut out);
@@ -69,7 +69,7 @@ fn text(item: &Item) -> String {
     match item {
         Item::Message(entry) => entry.message().position.offset.to_string(),
         Item::Control(control) => {
-            let at = control.cursor.unwrap().offset;
+            let at = control.cursor.map_or("nowhere".to_owned(), |at| at.offset.to_string());
             match &control.event {
                 ControlEvent::Reset(reason) => format!("@reset {} at {at}", reason.as_str()),
                 ControlEvent::State(state) => format!("@state {state} at {at}"),
@@ -139,7 +139,7 @@ fn a_state_begins_with_its_snapshot_and_is_reset_to_one() {
     model.tail.trim(Offset::new(4));
     assert_eq!(
         model.drain(&mut feed(Start::After(at(0, 1)))),
-        ["@reset trimmed at 5", "@state 5 at 5", "@live at 5"]
+        ["@reset trimmed at nowhere", "@state 5 at 5", "@live at 5"]
     );
     assert_eq!(
         model.drain(&mut feed(Start::After(at(0, 4)))),
@@ -183,7 +183,7 @@ fn a_reader_that_lags_behind_retention_is_reset_once() {
     (0..6).for_each(|_| model.publish());
     let mut feed = feed(Start::Oldest);
     let mut out = Vec::new();
-    assert_eq!(feed.step(model.view(), BUDGET, &mut out), Step::Read(Offset::ZERO));
+    assert_eq!(feed.step(model.view(), BUDGET, &mut out), Step::Read(Offset::ZERO, 6));
     model.tail.trim(Offset::new(5));
     feed.page(&model.log[5..], false, &mut out);
     assert!(out.is_empty(), "a page with a gap before it is not given");
@@ -207,7 +207,7 @@ fn random_interleavings_keep_order() {
                 }
                 6 => feed = Feed::new(channel(), Start::After(at(0, last))),
                 _ => {
-                    if let Step::Read(after) = feed.step(model.view(), BUDGET, &mut out) {
+                    if let Step::Read(after, _) = feed.step(model.view(), BUDGET, &mut out) {
                         let kept = after.max(model.tail.trimmed()).get() as usize;
                         let page: Vec<_> =
                             model.log[kept..].iter().take(random.usize(1..4)).cloned().collect();

@@ -134,13 +134,11 @@ impl Printer {
             Update::Live(envelope) => eprintln!("live{}", of_channel(envelope)),
             Update::Reset(envelope) => {
                 let reason = envelope.reason().unwrap_or_default();
-                let cursor = envelope.cursor.as_deref().unwrap_or_default();
-                eprintln!(
-                    "reset: {}{}, goes on after {}",
-                    shown(&reason),
-                    of_channel(envelope),
-                    shown(cursor)
-                );
+                let goes_on = match &envelope.cursor {
+                    Some(cursor) => format!("after {}", shown(cursor)),
+                    None => "with the state".to_owned(),
+                };
+                eprintln!("reset: {}{}, goes on {goes_on}", shown(&reason), of_channel(envelope));
             }
             Update::Skipped(envelope) => {
                 eprintln!("{} replaced by newer messages{}", envelope.skipped(), of_channel(envelope));

@@ -80,10 +80,15 @@ impl Place {
             _ => Step::Next,
         };
         let Some(cursor) = &envelope.cursor else {
-            return match step {
-                Step::Next => Err(ClientError::Protocol("a message has no cursor".to_owned())),
-                _ => self.resume_at(envelope.resume.as_deref()),
-            };
+            match (step, &envelope.channel, self.channels.as_slice()) {
+                (Step::Next, ..) => return Err(ClientError::Protocol("a message has no cursor".to_owned())),
+                // Where it goes on is said with the state, which comes next.
+                (Step::Jump, Some(channel), _) | (Step::Jump, None, [channel]) => {
+                    self.reached.remove(channel);
+                }
+                _ => {}
+            }
+            return self.resume_at(envelope.resume.as_deref());
         };
         let position = cursor.parse().map_err(|()| malformed(cursor))?;
         let channel = self.channel_of(envelope, position);
@@ -224,6 +229,19 @@ mod tests {
         step(Some("@state"), 2, 0).unwrap();
         step(None, 2, 1).unwrap();
         assert_eq!(place.from(), From::Cursor(position("a", 2, 1).to_string()));
+    }
+
+    #[test]
+    fn after_a_reset_to_a_state_it_is_where_it_was_until_the_state_is_there() {
+        let mut place = place(&["a"], From::Now);
+        place.receive(&received("a", None, position("a", 1, 5)), false).unwrap();
+        place
+            .receive(&Envelope { cursor: None, ..received("a", Some("@reset"), position("a", 1, 0)) }, false)
+            .unwrap();
+        assert_eq!(place.from(), From::Cursor(position("a", 1, 5).to_string()));
+        place.receive(&received("a", Some("@state"), position("a", 2, 3)), false).unwrap();
+        assert_eq!(place.from(), From::Cursor(position("a", 2, 3).to_string()));
+        place.receive(&received("a", None, position("a", 2, 5)), false).unwrap_err();
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Update {
     Ended(Envelope),
     /// `@skipped`: the channel conflates, and newer messages replaced those up to the cursor.
     Skipped(Envelope),
-    /// `@reset`: continuity was lost. Delivery goes on after the cursor.
+    /// `@reset`: continuity was lost. Delivery goes on after the cursor; without one, with the state, which comes next.
     Reset(Envelope),
     /// The connection is gone, and a new one is tried after this time, from the cursor reached.
     Reconnecting {

@@ -33,6 +33,8 @@ fn merge(target: &mut Value, patch: &Value) {
 /// A reader that makes the state of what it is told.
 #[derive(Default)]
 struct Follower {
+    /// What is left out before the next that comes.
+    skipped: u64,
     at: u64,
     state: Value,
     patches: usize,
@@ -48,15 +50,23 @@ impl Follower {
                 self.snapshots += 1;
             }
             Some("@patch") => {
-                assert_eq!(offset(&event.position), self.at + 1, "a patch follows what it changes");
+                let next = self.at + self.skipped + 1;
+                assert_eq!(offset(&event.position), next, "a patch follows what it changes");
                 merge(&mut self.state, &event.data);
                 self.patches += 1;
             }
-            Some("@skipped" | "@live" | "@reset") => {}
+            Some(control @ ("@skipped" | "@reset" | "@ping")) => {
+                assert_eq!(event.position, "", "the state is the one that it was");
+                if control == "@skipped" {
+                    self.skipped = event.data["count"].as_u64().expect("a number");
+                }
+                return;
+            }
+            Some("@live") => {}
             None => self.messages += 1,
             other => panic!("{other:?}"),
         }
-        self.at = offset(&event.position);
+        (self.at, self.skipped) = (offset(&event.position), 0);
     }
 
     fn until(&mut self, live: &mut Live, at: u64) {
@@ -153,7 +163,8 @@ fn a_reader_far_behind_and_what_no_patch_tells_get_the_whole_state() {
     }
     // Nobody listened: no patch is known.
     let mut live = server.live(Transport::Sse, &format!("/board?delta=merge-patch&since={first}"));
-    let event = live.next().expect("an event");
+    let [skipped, event] = [live.next().expect("an event"), live.next().expect("an event")];
+    assert!(skipped.is("@skipped") && skipped.data["count"] == 19, "{skipped:?}");
     assert!(event.is("@state") && event.data["n"] == 20 && offset(&event.position) == 21, "{event:?}");
     // A message that says a part of the state, and one that changes nothing.
     let mut live = server.live(Transport::Ndjson, "/score?delta=merge-patch");
@@ -163,6 +174,14 @@ fn a_reader_far_behind_and_what_no_patch_tells_get_the_whole_state() {
     let [state, message] = [live.next().unwrap(), live.next().unwrap()];
     assert!(state.is("@state") && state.data == json!({"points": 1}), "{state:?}");
     assert_eq!((message.event, message.data), (None, json!("hello")));
+    // Though both are there before the reader looks: what comes after a state is not in it.
+    server.accepted("/score:add", "{}");
+    server.accepted("/score", "\"again\"");
+    let mut live =
+        server.live(Transport::Ndjson, &format!("/score?delta=merge-patch&since={}", message.position));
+    let [state, message] = [live.next().unwrap(), live.next().unwrap()];
+    assert!(state.is("@state") && state.data == json!({"points": 2}), "{state:?}");
+    assert_eq!((message.event, message.data), (None, json!("again")));
 }
 
 #[test]
