@@ -216,6 +216,32 @@ test('what was trimmed is a visible @reset, on every transport', async (t) => {
   }
 });
 
+test('where changes of a state are lost it goes on with the state, on every transport', async (t) => {
+  const config = path.join(temporaryFolder(t), 'plainwire.toml');
+  writeFileSync(config, '[allow]\nall = true\n[channel.board]\nstate = {}\nreplace = true\nretain = { count = 2 }\n');
+  const server = await startServer(t, { args: ['serve', '--config', config] });
+  const put = async (n) => (await fetch(server.url('/board'), { method: 'PUT', body: JSON.stringify({ n }) })).headers.get('plainwire-cursor');
+  const since = await put(1);
+  for (let n = 2; n <= 9; n++) await put(n);
+  let n = 9;
+  for (const delta of [false, true]) {
+    for (const transport of TRANSPORTS) {
+      const { pw } = client(t, server, { transports: [transport], delta });
+      const inbox = heard(pw.watch('/board', { since }));
+      const told = await inbox.take(2, transport);
+      const last = await put(++n);
+      told.push(await inbox.next(transport));
+      assert.deepEqual(told.map(({ event, data }) => [event, data]), [
+        ['@reset', { reason: 'trimmed' }],
+        ['@state', { n: n - 1 }],
+        [undefined, { n }],
+      ], transport);
+      assert.deepEqual([told[0].cursor, told[2].cursor], [undefined, last], transport);
+      pw.close();
+    }
+  }
+});
+
 /** A token of the server's secret. */
 function token(claims, secret = SECRET) {
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');

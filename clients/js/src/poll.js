@@ -1,6 +1,6 @@
 // Long polling: one page after the other.
 
-import { drop, foreign, refusal } from './errors.js';
+import { foreign, refusal } from './errors.js';
 import { before, ends, path, step } from './place.js';
 
 /** How long a page may be waited for, in seconds: as long as other transports are without a heartbeat. */
@@ -75,27 +75,18 @@ export const poll = {
   },
 };
 
-/** A cursor that leads nowhere. Of several channels it is not said whose it is, so each is asked where it goes on. */
+/** A cursor that leads nowhere. Of several channels it is said of one; of a further one the next answer tells. */
 async function* reset(context, cursors, error) {
-  const { http, signal, heard } = context;
-  let isFound = false;
-  for (const [channel, since] of [...cursors]) {
-    const response = await http.send(`${path(channel)}?limit=1&since=${since}`, { signal, headers: { accept: 'application/json' }, cache: 'no-store' });
-    heard();
-    if (response.status !== 410) {
-      drop(response);
-      continue;
-    }
-    const { problem, reason } = await refusal(response);
-    if (!problem?.cursor) throw error;
-    isFound = true;
-    cursors.set(channel, problem.cursor);
-    yield { channel, cursor: problem.cursor, event: '@reset', data: { reason } };
-    const { state, cursor } = await newest(context, channel);
-    if (state === undefined) continue;
-    cursors.set(channel, cursor);
-    yield { channel, cursor, event: '@state', data: state };
-  }
+  const { problem, reason } = error;
+  const channels = [...cursors.keys()];
+  const { channel = channels[0] } = problem ?? {};
+  const cursor = problem?.cursor?.split('~')[channels.indexOf(channel)];
   // Whoever asked again at once would ask for ever.
-  if (!isFound) throw error;
+  if (!cursor || cursor === cursors.get(channel)) throw error;
+  const now = await newest(context, channel);
+  const isState = now.state !== undefined;
+  cursors.set(channel, isState ? now.cursor : cursor);
+  // Until the state is there, the watch is where it was.
+  yield { channel, ...(!isState && { cursor }), event: '@reset', data: { reason } };
+  if (isState) yield { channel, cursor: now.cursor, event: '@state', data: now.state };
 }

@@ -169,6 +169,48 @@ fn the_client_goes_on_in_each_of_several_channels_whatever_is_trimmed() {
 }
 
 #[test]
+fn the_client_goes_on_with_the_state_where_changes_are_lost() {
+    let server = Server::with_config("[channel.board]\nstate = {}\nreplace = true\nretain = { count = 2 }\n");
+    let put = |n: u64| {
+        let body = json!({ "n": n }).to_string();
+        server.connect().ask("PUT", "/board", &[], Some(body.as_bytes())).cursor()
+    };
+    let cursors: Vec<_> = (1..=9).map(put).collect();
+    let url = format!("http://{}/board", server.address);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    for (over, n) in
+        [Over::Sse, Over::Ndjson, Over::WebSocket, Over::LongPoll, Over::Poll].into_iter().zip(9..)
+    {
+        let client = Client::new().interval(Duration::from_millis(20));
+        let mut watcher = client.watch(&url, over, From::Cursor(cursors[0].clone())).unwrap();
+        let watched = async {
+            let mut said = Vec::new();
+            while said.len() < 3 {
+                match watcher.next().await.expect("it goes on").expect("nothing is missing") {
+                    Update::Reset(envelope) => {
+                        said.push(("reset", envelope.cursor.clone(), envelope.reason().into()))
+                    }
+                    Update::State(envelope) | Update::Message(envelope) => {
+                        said.push(("state", envelope.cursor, envelope.data.to().unwrap()));
+                        if said.len() == 2 {
+                            put(n + 1);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            said
+        };
+        let said = runtime.block_on(async { tokio::time::timeout(DEADLINE, watched).await });
+        let said = said.unwrap_or_else(|_| panic!("{over:?}: nothing comes"));
+        let next = server.get("/board").cursor();
+        assert_eq!(said[0], ("reset", None, json!("trimmed")), "{over:?}");
+        assert_eq!((said[1].0, &said[1].2), ("state", &json!({ "n": n })), "{over:?}");
+        assert_eq!(said[2], ("state", Some(next), json!({ "n": n + 1 })), "{over:?}");
+    }
+}
+
+#[test]
 fn a_log_that_began_anew_is_said() {
     let mut server = Server::dev();
     let before = publish(&server, "/chat/a", 1..=5);

@@ -37,6 +37,8 @@ pub(super) struct Pages {
     live: bool,
     /// What to ask for next.
     asking: Asking,
+    /// The `@reset` that is to be said as soon as it is known whether there is a state to go on with.
+    lost: Option<Envelope>,
     /// The version of the state that was received.
     etag: Option<HeaderValue>,
     /// How long to wait before asking.
@@ -69,6 +71,7 @@ impl Pages {
                 .place
                 .cursor()
                 .and_then(|cursor| HeaderValue::try_from(format!("\"{cursor}\"")).ok()),
+            lost: None,
             pause: Duration::ZERO,
         })
     }
@@ -156,6 +159,11 @@ impl Pages {
             // A page is what a channel without a state answers.
             (Some(_), Asking::Newest) => {
                 self.asking = Asking::After;
+                if let Some(reset) = self.lost.take() {
+                    self.said.push_back(reset);
+                    self.pause = Duration::ZERO;
+                    return Ok(());
+                }
                 match opening.place.cursor() {
                     Some(_) => self.pause = Duration::ZERO,
                     None => self.caught_up(opening, cursor),
@@ -163,6 +171,8 @@ impl Pages {
             }
             (None, Asking::Newest) => {
                 self.etag = etag;
+                // Until the state is there, the reader is where it was.
+                self.said.extend(self.lost.take().map(|reset| Envelope { cursor: None, ..reset }));
                 self.said.push_back(Envelope::bare(
                     Some("@state".to_owned()),
                     cursor.clone(),
@@ -239,7 +249,12 @@ impl Pages {
         let Some((channel, point)) = reset else { return Err(error) };
         let reason = Json::of(&json!({ "reason": problem.reason }));
         let reset = Envelope::bare(Some("@reset".to_owned()), Some(point.to_owned()), reason);
-        self.said.push_back(Envelope { channel: Some(channel.clone()), ..reset });
+        let reset = Envelope { channel: Some(channel.clone()), ..reset };
+        if opening.endpoint.is_live() {
+            self.said.push_back(reset);
+        } else {
+            (self.lost, self.asking, self.etag) = (Some(reset), Asking::Newest, None);
+        }
         self.pause = Duration::ZERO;
         self.live = false;
         Ok(())
