@@ -131,10 +131,11 @@ fn attacks(results: &Results) -> String {
 fn causes() -> &'static str {
     "- One measurement has some hundreds of messages and reads, so its p99 hangs on a handful of them, and whatever else happens on the machine moves \
      it: see the rows without abuse. A ratio says something only where all rounds agree, on one side of 1. Two seconds are too short: the same kinds \
-     that had 1.3 to 1.4 by them had 1.0 to 1.2 by eight.\n\
-     - What was found and changed: connections were accepted, and sockets and timers served, all at once, and while a worker had much to do the \
-     runtime looked for requests only every few dozen of its turns. Now at most eight connections are accepted and not taken in, a worker spends \
-     150 µs on arrivals and sockets, as much on timers, and two milliseconds on deliveries before whatever else waits has its turn. In a \
+     that had 1.3 to 1.4 by them had 1.0 to 1.2 by eight. Nor does `--realtime` make up for other programs: with some, eight kinds of 18 were beyond \
+     1.2 by up to 0.24, of which four, measured once more by the same build and with nothing else on the machine, were at 1.04 to 1.17.\n\
+     - What was found and changed: connections were accepted, and sockets and timers served, all at once, and while a worker or hyper had much to do \
+     the runtime looked for requests only every few dozen of its turns. Now at most eight connections are accepted and not taken in, a worker spends \
+     50 µs on arrivals and sockets, as much on timers, two milliseconds on deliveries, and eight turns on what hyper has, before whatever else waits has its turn. In a \
      *reconnect storm*, with `--realtime`, the p99 of deliveries went from 40 to 3.0 ms, that of reads from 20 to 0.8 ms.\n\
      - *Fair reads* are as many requests as the attackers send, of a client that does nothing wrong: what they move, any load does, as it takes the \
      core that deliveries need."

@@ -43,6 +43,10 @@ use crate::node::Node;
 /// accepts them all would keep the workers from those that are open, by what accepting takes of the processor that they share.
 const ARRIVING: usize = 8;
 
+/// Tasks of the runtime, such as connections that hyper has, that may go on before the worker and its sockets are looked at again. A
+/// message to everybody waits for so many of them, and not for all that floods of frames keep busy.
+const TASKS: u32 = 8;
+
 /// The workers of a listener. When it is dropped they go on until their last connection is over, or the node has stopped.
 pub(crate) struct Workers {
     node: Arc<Node>,
@@ -111,7 +115,8 @@ impl Workers {
                 let metrics = node.metrics().add_worker(load.clone());
                 let inbox = Arc::new(Inbox::new(metrics.counts.clone()));
                 let handle = Handle { inbox: inbox.clone(), load: load.clone() };
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                let runtime = runtime.enable_all().event_interval(TASKS).build()?;
                 let (node, counting) = (node.clone(), load.clone());
                 let run = move || {
                     runtime.block_on(async {

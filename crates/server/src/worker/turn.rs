@@ -29,9 +29,9 @@ use crate::tls::{self, ACME, HTTP2, Handshakes, Link, Tls};
 
 /// How long, in one turn, sockets are served and connections taken in, and how long timers are; the rest waits for the next turn.
 /// Messages go out in between, however many clients come, speak or run out of time at once: this is what they add to a delivery.
-const SHARE: Duration = Duration::from_micros(150);
-/// Sockets that are told of at a time, between looks at the clock.
-const EVENTS: usize = 16;
+const SHARE: Duration = Duration::from_micros(50);
+/// Sockets that are told of at a time, between looks at the clock: each may have some dozens of microseconds of work.
+const EVENTS: usize = 4;
 /// How long messages go out before whatever else runs on this thread has its turn. A message to some hundreds of clients goes out at
 /// once, so that those who come meanwhile delay it before it begins, and not again and again.
 const SLICE: Duration = Duration::from_millis(2);
