@@ -12,7 +12,7 @@ use crate::stream::jittered;
 use crate::ws::{CLOSE_TIMEOUT, ENDED};
 
 /// Reads for nothing from one socket at a time.
-const MAX_READS: usize = 8;
+const MAX_READS: usize = 2;
 
 impl Connection {
     /// The server drains, and its turn to go comes then.

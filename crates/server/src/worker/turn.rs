@@ -27,7 +27,7 @@ use crate::metrics::OfWorker;
 use crate::node::Node;
 use crate::tls::{self, ACME, HTTP2, Handshakes, Link, Tls};
 
-/// How long, in one turn, sockets are served and connections taken in, and how long timers are; the rest waits for the next turn.
+/// How long, in one turn, requests go on, sockets are served and connections taken in, and timers are; each of them. The rest waits for the next turn.
 /// Messages go out in between, however many clients come, speak or run out of time at once: this is what they add to a delivery.
 const SHARE: Duration = Duration::from_micros(50);
 /// Sockets that are told of at a time, between looks at the clock: each may have some dozens of microseconds of work.
@@ -53,6 +53,8 @@ pub(super) struct Worker {
     /// Topics whose listeners are being walked, or will be.
     walks: VecDeque<usize>,
     notes: Vec<Note>,
+    /// Connections whose requests may go on.
+    requests: VecDeque<Key>,
     /// Connections that were accepted and are not taken in yet: as many as there are places.
     arrivals: VecDeque<(TcpStream, Counted, OwnedSemaphorePermit)>,
     timer: Pin<Box<Sleep>>,
@@ -88,6 +90,7 @@ impl Worker {
             generation: 0,
             walks: VecDeque::new(),
             notes: Vec::new(),
+            requests: VecDeque::new(),
             arrivals: VecDeque::new(),
             timer: Box::pin(sleep_until((Instant::now() + SWEEP).into())),
             next_sweep: None,
@@ -111,7 +114,8 @@ impl Worker {
         let began = Instant::now();
         self.shared.now = began;
         self.take_notes(cx);
-        let until = began + SHARE;
+        self.go_on(began + SHARE);
+        let until = Instant::now() + SHARE;
         let mut more = self.poll_sockets(cx, until);
         self.take_in(until);
         self.recheck();
@@ -120,7 +124,8 @@ impl Worker {
         // The timers read the clock last.
         let took = self.shared.now.saturating_duration_since(began);
         self.shared.counts.turns.observe_alone(took.as_micros() as u64);
-        if more || !self.walks.is_empty() || !self.rechecks.is_empty() || !self.arrivals.is_empty() {
+        more |= !self.requests.is_empty() || !self.arrivals.is_empty();
+        if more || !self.walks.is_empty() || !self.rechecks.is_empty() {
             go_on_later(cx);
         }
         // The sweep looks again after a second, whoever held the last connection.
@@ -146,7 +151,7 @@ impl Worker {
                 Note::Unfollow(channel, reader) => {
                     self.shared.topics.unfollow(&channel, reader, self.shared.now);
                 }
-                Note::Requests(key) => self.with(key, Connection::requests),
+                Note::Requests(key) => self.requests.push_back(key),
                 Note::Page(key, read, page) => {
                     self.shared.pages.ended();
                     self.with(key, |connection, shared| connection.page(read, page, shared));
@@ -156,6 +161,16 @@ impl Worker {
             }
         }
         self.notes = notes;
+    }
+
+    /// Lets requests go on that waited: for the store, or because their client had sent more than is served in one turn.
+    fn go_on(&mut self, until: Instant) {
+        while let Some(key) = self.requests.pop_front() {
+            self.with(key, Connection::requests);
+            if Instant::now() >= until {
+                return;
+            }
+        }
     }
 
     /// Takes in connections that were accepted: one at least, so that they come even while sockets take up all the time.
