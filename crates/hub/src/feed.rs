@@ -310,6 +310,8 @@ impl Feed {
                 Err(ResetReason::Trimmed) if trimmed < head.offset && replaces_all(view) => {
                     (view.tail.located(at).unwrap_or(oldest), None)
                 }
+                // The channel may have read its state, and be yet to be told of the message that set it.
+                Err(ResetReason::Future) if view.state.is_some_and(|(set_at, _)| set_at == at) => (at, None),
                 Err(ResetReason::Future) => (head, Some(ResetReason::Future)),
                 Err(reason) => (oldest, Some(reason)),
             },

@@ -329,7 +329,8 @@ impl Plainwire {
         Ok(channel.snapshot())
     }
 
-    /// Watches a channel. The stream holds one batch of messages at most, however slowly it is read; it ends when the
+    /// Watches a channel. What is accepted after this has returned is in it, however late it is read first. The stream holds one batch
+    /// of messages at most, however slowly it is read; it ends when the
     /// server shuts down.
     ///
     /// # Errors
@@ -346,9 +347,10 @@ impl Plainwire {
             }
         };
         let channel = self.node.channels().open_at(&name, start).await?;
-        let subscription =
+        let mut subscription =
             Subscription::of(self.node.channels(), vec![(channel, start)], None, Transport::Embedded, None);
-        Ok(Watch { node: self.node.clone(), subscription, items: Vec::new().into_iter() })
+        let items = subscription.place().into_iter();
+        Ok(Watch { node: self.node.clone(), subscription, items })
     }
 
     /// How many connections are open, over all listeners.

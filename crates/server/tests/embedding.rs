@@ -155,6 +155,26 @@ async fn watches_compose_and_end_with_the_server() {
     assert_eq!((refused.status, &*refused.reason), (503, "shutting_down"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_accepted_after_a_watch_was_given_out_is_in_it() {
+    let config = memory("[channel.numbers]\n[channel.sum]\nstate = 0\nreplace = true\nmessages = true\n");
+    let live = Plainwire::start(config).await.unwrap();
+    let mut watches = Vec::new();
+    for channel in ["numbers", "sum"] {
+        watches.push(live.watch(channel, From::Now).await.unwrap());
+        for number in 1..=3 {
+            live.publish(channel, &number).await.unwrap();
+        }
+    }
+    for mut watch in watches {
+        for number in 1..=3 {
+            let message = watch.next_message().await.unwrap().unwrap();
+            assert_eq!(message.data.to::<u64>().unwrap(), number);
+        }
+    }
+    live.shutdown().await;
+}
+
 /// Sums what it is given, up to a hundred.
 struct UpToAHundred;
 

@@ -29,7 +29,7 @@ impl Feed {
                     // None of them changes the state. What comes after them may: it is not to be in the same page.
                     return Step::Read(at.offset, view.tail.position().offset.since(at.offset));
                 };
-                self.jump(at, set_at, state, out);
+                return self.jump(view, at, set_at, state, out);
             }
             Lookup::Here(entries) if view.conflate.is_some() && entries.len() > 1 => {
                 match (Entry::as_one_change(entries.clone()), changed(view, at)) {
@@ -40,7 +40,7 @@ impl Feed {
                         self.at = Place::After(Position::new(position.epoch, position.offset.minus(1)));
                         self.give(change, out);
                     }
-                    (None, Some((set_at, state))) => self.jump(at, set_at, state, out),
+                    (None, Some((set_at, state))) => return self.jump(view, at, set_at, state, out),
                     (None, None) => self.give_all(entries, false, budget, out),
                 }
             }
@@ -50,10 +50,7 @@ impl Feed {
                     let at = self.position().unwrap_or(at);
                     let given = match (entry.as_change(), changed(view, at)) {
                         (Some(change), _) => change,
-                        (None, Some((set_at, state))) => {
-                            self.jump(at, set_at, state, out);
-                            break;
-                        }
+                        (None, Some((set_at, state))) => return self.jump(view, at, set_at, state, out),
                         (None, None) => entry.clone(),
                     };
                     bytes += given.bytes();
@@ -68,10 +65,22 @@ impl Feed {
     }
 
     /// Says the whole state, in place of all that led to it since `at`.
-    fn jump(&mut self, at: Position, set_at: Position, state: &Json, out: &mut Vec<Item>) {
+    fn jump(
+        &mut self,
+        view: View<'_>,
+        at: Position,
+        set_at: Position,
+        state: &Json,
+        out: &mut Vec<Item>,
+    ) -> Step {
+        if set_at.offset > view.tail.position().offset {
+            // The channel has read its state, and is yet to be told of the messages that led to it.
+            return Step::Wait;
+        }
         self.say_skipped(at, set_at, out);
         self.at = Place::After(set_at);
         self.control(ControlEvent::State(state.clone()), set_at, out);
+        Step::More
     }
 
     /// Says how many messages between `at` and `next` are left out, if any are. That has no cursor: the reader still has the state as of `at`.

@@ -118,6 +118,14 @@ impl Subscription {
         self.feeds.watch(channel.name().clone(), start, Seat { channel, listener, attending });
     }
 
+    /// Takes its place in each channel: what is accepted from now on is given, however late it is asked for. Returns what is to be said
+    /// of the places.
+    pub(crate) fn place(&mut self) -> Vec<Item> {
+        let mut out = Vec::new();
+        self.step(Budget { items: 0, bytes: 0 }, &mut out);
+        out
+    }
+
     /// Keeps to the turns that its channels give their readers. Whoever asks for this calls [`Subscription::wake`] at the time of
     /// [`Subscription::wakes_at`].
     pub(crate) fn pace(&mut self) {

@@ -76,7 +76,7 @@ impl Opening<'_> {
 pub(super) enum Source {
     Stream(Stream),
     Socket(Box<Socket>),
-    Pages(Pages),
+    Pages(Box<Pages>),
 }
 
 impl Source {
@@ -93,8 +93,8 @@ impl Source {
                 Stream::open(opening, Framing::Ndjson(Lines::default())).await.map(Source::Stream)
             }
             Transport::WebSocket => Socket::open(opening).await.map(Box::new).map(Source::Socket),
-            Transport::LongPoll => Pages::open(opening, Mode::Long).await.map(Source::Pages),
-            Transport::Poll => Pages::open(opening, Mode::Short).await.map(Source::Pages),
+            Transport::LongPoll => Ok(Source::Pages(Box::new(Pages::open(opening, Mode::Long).await?))),
+            Transport::Poll => Ok(Source::Pages(Box::new(Pages::open(opening, Mode::Short).await?))),
         }
     }
 

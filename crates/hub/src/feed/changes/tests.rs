@@ -21,6 +21,8 @@ struct Model {
     /// The state as of each offset.
     states: Vec<Value>,
     conflate: Option<Arc<Conflate>>,
+    /// Messages that the channel is yet to be told of.
+    untold: Vec<(Arc<Message>, Effect)>,
 }
 
 enum What {
@@ -37,7 +39,14 @@ impl Model {
         let tail = Tail::new(start, Offset::ZERO, TailLimits { max_count: keep, max_bytes: usize::MAX });
         let state = json!({});
         let conflate = conflate.map(Arc::new);
-        Model { log: Vec::new(), tail, state: (start, Json::of(&state)), states: vec![state], conflate }
+        Model {
+            log: Vec::new(),
+            tail,
+            state: (start, Json::of(&state)),
+            states: vec![state],
+            conflate,
+            untold: vec![],
+        }
     }
 
     fn publish(&mut self, what: What) {
@@ -54,7 +63,13 @@ impl Model {
         }
         self.states.push(state.unwrap_or_else(|| self.states[offset as usize - 1].clone()));
         self.log.push(message.clone());
-        self.tail.push_with(message, effect, self.tail.trimmed());
+        self.untold.push((message, effect));
+    }
+
+    fn tell(&mut self) {
+        for (message, effect) in self.untold.drain(..) {
+            self.tail.push_with(message, effect, self.tail.trimmed());
+        }
     }
 
     fn view(&self) -> View<'_> {
@@ -63,7 +78,7 @@ impl Model {
     }
 
     fn head(&self) -> u64 {
-        self.log.len() as u64
+        self.tail.position().offset.get()
     }
 
     /// Whether the message there changed the state.
@@ -211,6 +226,10 @@ fn a_reader_has_the_state_as_of_its_cursor_and_is_told_of_all_that_is_left_out()
                 change(random, &model.states[model.log.len()])
             };
             model.publish(what);
+            // Now and then the channel reads the state before it is told of what led to it.
+            if random.u32(0..4) > 0 {
+                model.tell();
+            }
         };
         let mut reader = Reader::default();
         reader.connect();
@@ -236,6 +255,7 @@ fn a_reader_has_the_state_as_of_its_cursor_and_is_told_of_all_that_is_left_out()
                 }
             }
         }
+        model.tell();
         reader.feeds.look();
         while reader.feeds.wants_look() {
             reader.step(&model, Budget { items: 3, bytes: usize::MAX }, usize::MAX, || None);
@@ -247,7 +267,7 @@ fn a_reader_has_the_state_as_of_its_cursor_and_is_told_of_all_that_is_left_out()
     }
     println!("{given:?}");
     for kind in ["patch", "plain", "state", "skipped", "reset", "@live"] {
-        assert!(given.get(kind).is_some_and(|count| *count > 50), "{given:?}");
+        assert!(given.get(kind).is_some_and(|count| *count > 10), "{given:?}");
     }
 }
 
@@ -260,12 +280,14 @@ fn a_whole_state_does_not_stand_for_what_comes_after_it() {
     reader.step(&model, all, usize::MAX, || None);
     model.publish(What::Change(json!({"n": 1})));
     model.publish(What::Plain);
+    model.tell();
     for expected in [1, 2] {
         reader.step(&model, all, usize::MAX, || None);
         assert_eq!(reader.at, Some(at(expected)));
     }
     // Nor is it said again of messages that the tail no longer has.
     model.publish(What::Plain);
+    model.tell();
     model.tail.forget();
     reader.step(&model, all, usize::MAX, || None);
     assert_eq!((reader.at, reader.given["plain"], reader.given["state"]), (Some(at(3)), 2, 2));
