@@ -290,6 +290,18 @@ impl Feed {
 
     /// The position to go on from; says `@reset` and `@state` if it is not the one the reader stood at.
     fn place(&mut self, view: View<'_>, out: &mut Vec<Item>) -> Position {
+        if let Place::After(position) = self.at
+            && let Ok(position) = view.tail.locate(position)
+        {
+            self.at = Place::After(position);
+            return position;
+        }
+        self.find_place(view, out)
+    }
+
+    /// The same of a reader that begins, or cannot go on from where it stands.
+    #[cold]
+    fn find_place(&mut self, view: View<'_>, out: &mut Vec<Item>) -> Position {
         let (head, trimmed) = (view.tail.position(), view.tail.trimmed());
         let oldest = Position::new(head.epoch, trimmed);
         let start = match self.at {

@@ -11,6 +11,7 @@ use crate::tail::Lookup;
 
 impl Feed {
     /// Gives what changed of the state to a reader that has it as of its position: patches, or the whole where there is none.
+    #[inline(never)]
     pub(super) fn give_changes(
         &mut self,
         view: View<'_>,
