@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use plainwire_protocol::{Message, Offset};
+use plainwire_protocol::{Json, Message, Offset};
 use serde_json::{Value, json};
 
 use super::*;
